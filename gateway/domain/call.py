@@ -1,0 +1,227 @@
+"""The states of one call. Each step takes the type that the step before returned and gives the next (pipeline.py).
+
+A state is built in its own stage and nowhere else, is never changed afterwards and never copied with
+`dataclasses.replace` (tests/architecture holds this; `frozen=True` would cost 5 us a call). Later steps look at
+`call.ctx` for who and when, and at the state before for what was found out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import final
+
+from gateway.domain.decision import Obligation, Permit, Provenance, Refusal
+from gateway.domain.ids import Principal
+from gateway.domain.instant import Instant
+
+
+@final
+@dataclass(slots=True)
+class CallContext:
+    """Who asks, where and when: fixed before step 0 and the same in every state.
+
+    `id` is ours; `provider_call_id` is the model's and pairs the answer. `request_id` is set when this call redeems a
+    parked one. `depth` counts nesting: a call made inside a tool has its parent's depth + 1.
+    """
+
+    id: str
+    provider_call_id: str
+    principal: Principal
+    on_behalf_of: Principal | None
+    conversation: str
+    policy_digest: str
+    at: Instant
+    started_ns: int
+    parent_id: str | None = None
+    depth: int = 0
+    request_id: str | None = None
+    held_keys: frozenset[str] = frozenset()
+    fallback: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ContractRef:
+    """Which contract governs the call. `digest` covers the contract and its declared code version."""
+
+    name: str
+    version: str
+    digest: str
+    risk: str
+    effect: str
+    source: Provenance
+
+
+@final
+@dataclass(slots=True)
+class RawCall:
+    """What the model sent. `arguments` is text, bytes or an already decoded object: all take the same path (C013)."""
+
+    ctx: CallContext
+    tool: object
+    arguments: object
+
+
+@final
+@dataclass(slots=True)
+class ParsedCall:
+    """Strictly decoded once. `simple` says no float, non-ASCII key or large integer stands in `arguments`."""
+
+    ctx: CallContext
+    tool: str
+    arguments: dict[str, object]
+    simple: bool
+    wire: bytes
+    wire_digest: str
+
+
+@final
+@dataclass(slots=True)
+class AuthorizedCall:
+    """The principal may call this tool. `grant` is the line of policy.csv that says so."""
+
+    ctx: CallContext
+    parsed: ParsedCall
+    contract: ContractRef
+    grant: Provenance
+
+
+@final
+@dataclass(slots=True)
+class LimitedCall:
+    """Within every rate and budget. `charged` names what was counted."""
+
+    ctx: CallContext
+    parsed: ParsedCall
+    authorized: AuthorizedCall
+    charged: tuple[str, ...]
+
+
+@final
+@dataclass(slots=True)
+class ShapedCall:
+    """The arguments satisfy the contract's schema; `effective` is their one canonical spelling (I1).
+
+    `serialize_key` is the in-process lock to hold until release, `effect_key` what an `unknown` outcome holds.
+    Both are keyed digests, so neither reveals a value.
+    """
+
+    ctx: CallContext
+    limited: LimitedCall
+    contract: ContractRef
+    effective: bytes
+    digest: str
+    masked: bytes
+    serialize_key: str | None
+    effect_key: str | None
+
+
+@final
+@dataclass(slots=True)
+class ValidatedCall:
+    """Rules and guards agree. `facts` are what the rules saw, `obligations` what must be cleared.
+
+    `capabilities` are opened resources handed to the tool in place of the named arguments; the pipeline closes them.
+    `effect_generation` is the effect key's generation read before the facts: a claim succeeds only if nobody
+    acted on that key since (I13).
+    """
+
+    ctx: CallContext
+    shaped: ShapedCall
+    contract: ContractRef
+    facts: dict[str, object]
+    obligations: tuple[Obligation, ...]
+    capabilities: dict[str, object]
+    effect_generation: int
+
+
+@final
+@dataclass(slots=True)
+class ClearedCall:
+    """Nothing stands in the way any more; a grant, where one was needed, has been claimed and is burnt."""
+
+    ctx: CallContext
+    validated: ValidatedCall
+    permit: Permit
+
+
+@final
+@dataclass(slots=True)
+class StartedCall:
+    """The intent is durable at `seq` of this process's origin. From here on an end without an outcome is `unknown`."""
+
+    ctx: CallContext
+    cleared: ClearedCall
+    seq: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The tool ran and failed, in words fit for the model. `detail` is for the record only."""
+
+    code: str
+    message: str
+    suggestion: str = ""
+    detail: str = ""
+
+
+@final
+@dataclass(slots=True)
+class Executed:
+    """The tool was run. Exactly one of `value` (already safely encoded JSON bytes) and `failure` counts.
+
+    `evidence` holds what containment says of the run (image digest, exit code, verdict, bytes, truncation).
+    """
+
+    ctx: CallContext
+    started: StartedCall
+    value: bytes
+    failure: Failure | None
+    evidence: dict[str, object] = field(default_factory=dict)
+
+
+@final
+@dataclass(slots=True)
+class Released:
+    """The end of a call that ran: outcome durable, `content` redacted, bounded and safe to hand to the model."""
+
+    ctx: CallContext
+    tool: str
+    content: str
+    failure: Failure | None
+
+
+@final
+@dataclass(slots=True)
+class Denied:
+    """The end of a call that did not run, already recorded."""
+
+    ctx: CallContext
+    tool: str
+    refusal: Refusal
+
+
+@final
+@dataclass(slots=True)
+class Parked:
+    """The end, for now, of a call that waits for a person. `request_id` is what `resume` and `confirm` take."""
+
+    ctx: CallContext
+    tool: str
+    request_id: str
+    obligations: tuple[Obligation, ...]
+    expires: Instant
+
+
+@final
+@dataclass(slots=True)
+class Unknown:
+    """The call began and nobody can say whether it took effect. It is never retried; a person settles it."""
+
+    ctx: CallContext
+    tool: str
+    detail: str
+
+
+Outcome = Released | Denied | Parked | Unknown

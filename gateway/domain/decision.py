@@ -1,0 +1,155 @@
+"""What a decision can be, and why. The words a model may read are separate from the words an operator reads (I7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import final
+
+
+class Step(IntEnum):
+    """The numbered steps of `gateway/pipeline.py`; the same numbers stand in docs/architecture.md and in records."""
+
+    ADMIT = 0
+    PARSE = 1
+    AUTHORIZE = 2
+    LIMIT = 3
+    VALIDATE = 4
+    CLEAR = 5
+    RECORD = 6
+    EXECUTE = 7
+    RELEASE = 8
+
+
+class ReasonCode(StrEnum):
+    """Why a call ended. Stable names: records, decision tables and dashboards use them."""
+
+    # 0 admit
+    KILL_SWITCH = "kill_switch"
+    TOO_MANY_DENIALS = "too_many_denials"
+    OVERLOADED = "overloaded"
+    DEPTH_EXCEEDED = "depth_exceeded"
+    POLICY_STALE = "policy_stale"
+    # 1 parse
+    BAD_CALL = "bad_call"
+    BAD_JSON = "bad_json"
+    ARGUMENTS_TOO_LARGE = "arguments_too_large"
+    # 2 authorize
+    UNKNOWN_TOOL = "unknown_tool"
+    NOT_GRANTED = "not_granted"
+    DENY_RULE = "deny_rule"
+    # 3 limit
+    RATE_LIMITED = "rate_limited"
+    CALL_BUDGET = "call_budget"
+    REPEATED_CALL = "repeated_call"
+    # 4 validate
+    SCHEMA = "schema"
+    NUMBER_NOT_EXACT = "number_not_exact"
+    GUARD = "guard"
+    RULE = "rule"
+    RULE_ERROR = "rule_error"
+    FACT_UNAVAILABLE = "fact_unavailable"
+    EFFECT_HELD = "effect_held"
+    BUSY = "busy"
+    # 5 clear
+    APPROVAL_DENIED = "approval_denied"
+    APPROVAL_EXPIRED = "approval_expired"
+    APPROVAL_INVALID = "approval_invalid"
+    APPROVALS_FULL = "approvals_full"
+    GRANT_SPENT = "grant_spent"
+    REQUEST_UNKNOWN = "request_unknown"
+    MAY_NOT_PARK = "may_not_park"
+    # 6 record, and faults of components anywhere
+    AUDIT_UNAVAILABLE = "audit_unavailable"
+    STATE_UNAVAILABLE = "state_unavailable"
+    # 7 execute
+    NOT_REGISTERED = "not_registered"
+    SANDBOX_UNAVAILABLE = "sandbox_unavailable"
+    # anywhere
+    INTERNAL_ERROR = "internal_error"
+
+
+# What the model is told. Forbidden and unknown read alike, and so do all faults (I7).
+_PUBLIC: dict[ReasonCode, str] = {
+    ReasonCode.UNKNOWN_TOOL: "tool_not_available",
+    ReasonCode.NOT_GRANTED: "tool_not_available",
+    ReasonCode.DENY_RULE: "tool_not_available",
+    ReasonCode.BAD_CALL: "invalid_call",
+    ReasonCode.BAD_JSON: "invalid_arguments",
+    ReasonCode.SCHEMA: "invalid_arguments",
+    ReasonCode.NUMBER_NOT_EXACT: "invalid_arguments",
+    ReasonCode.ARGUMENTS_TOO_LARGE: "invalid_arguments",
+    ReasonCode.RULE_ERROR: "temporarily_unavailable",
+    ReasonCode.FACT_UNAVAILABLE: "temporarily_unavailable",
+    ReasonCode.AUDIT_UNAVAILABLE: "temporarily_unavailable",
+    ReasonCode.STATE_UNAVAILABLE: "temporarily_unavailable",
+    ReasonCode.SANDBOX_UNAVAILABLE: "temporarily_unavailable",
+    ReasonCode.NOT_REGISTERED: "temporarily_unavailable",
+    ReasonCode.INTERNAL_ERROR: "temporarily_unavailable",
+    ReasonCode.OVERLOADED: "temporarily_unavailable",
+    ReasonCode.POLICY_STALE: "temporarily_unavailable",
+    ReasonCode.KILL_SWITCH: "temporarily_unavailable",
+    ReasonCode.RULE: "not_allowed",
+    ReasonCode.GUARD: "not_allowed",
+}
+
+
+def public_code(reason: ReasonCode) -> str:
+    """The code a model may see for `reason`."""
+    return _PUBLIC.get(reason, reason.value)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The line of policy that decided: `file` relative to the policy folder, `line` from 1, `id` the rule's name."""
+
+    file: str
+    line: int
+    id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" + (f" ({self.id})" if self.id else "")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a stage says no; the pipeline makes it a `Denied` of that call.
+
+    `message` and `suggestion` are for the model and must hold nothing it may not know; `detail` is for operators and
+    the record only.
+    """
+
+    step: Step
+    reason: ReasonCode
+    message: str
+    suggestion: str = ""
+    detail: str = ""
+    rule: Provenance | None = None
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """Something that must be true before the call may run: an approval by others or a confirmation by the requester.
+
+    `kind` is `approval` or `confirmation`; `why` is for people; `rule` says which line of policy asked for it.
+    """
+
+    kind: str
+    why: str
+    rule: Provenance | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The call may run. `request_id` names the redeemed request, `proofs` the votes that were verified (I4)."""
+
+    request_id: str | None = None
+    proofs: tuple[dict[str, object], ...] = ()
+
+
+TOOL_NOT_AVAILABLE = "This tool is not available to you."

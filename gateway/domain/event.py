@@ -1,0 +1,254 @@
+"""What can stand in the audit log: one closed, versioned union of event kinds (docs/audit-format.md).
+
+An event is encoded as the dataclass's fields, in order, plus `v` and `kind`. Every value in here is already masked:
+events carry no secret and no raw argument. Names are stable; a field is added, never renamed or reused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, final
+
+FORMAT_VERSION = 1
+
+
+@final
+@dataclass(slots=True)
+class Subject:
+    """The identity of a call: the same object in every record about it."""
+
+    call_id: str
+    provider_call_id: str
+    principal: str
+    on_behalf_of: str | None
+    conversation: str
+    tool: str
+    parent_id: str | None
+    depth: int
+    request_id: str | None
+    policy_digest: str
+
+
+@final
+@dataclass(slots=True)
+class CallIntent:
+    """Step 6: the call will run now. Durable before any effect."""
+
+    kind: ClassVar[str] = "call.intent"
+    call: Subject
+    contract: str
+    contract_version: str
+    contract_digest: str
+    risk: str
+    effect: str
+    grant: str
+    wire_digest: str
+    effective_digest: str
+    arguments: object
+    personal: dict[str, object] | None
+    authority: dict[str, object]
+    facts: dict[str, object]
+    proofs: tuple[dict[str, object], ...]
+    effect_key: str | None
+    attempt: int
+    sandbox: dict[str, object] | None
+
+
+@final
+@dataclass(slots=True)
+class CallOutcome:
+    """What became of an intent. `status` is `released`, `failed` or `unknown`; durations are microseconds by step."""
+
+    kind: ClassVar[str] = "call.outcome"
+    call: Subject
+    intent_seq: int
+    status: str
+    code: str | None
+    detail: str
+    result_digest: str | None
+    result_bytes: int
+    preview: str
+    labels: dict[str, str]
+    evidence: dict[str, object]
+    steps_us: dict[str, int]
+
+
+@final
+@dataclass(slots=True)
+class CallDenied:
+    """The call ended before step 6 was passed. `asked` is the tool name as the model wrote it, escaped and bounded."""
+
+    kind: ClassVar[str] = "call.denied"
+    call: Subject
+    step: int
+    reason: str
+    public: str
+    detail: str
+    rule: str | None
+    asked: str
+    wire_digest: str | None
+    effective_digest: str | None
+    arguments: object
+    facts: dict[str, object]
+    steps_us: dict[str, int]
+
+
+@final
+@dataclass(slots=True)
+class ApprovalRequested:
+    """Step 5: the call is parked. Durable before anybody is notified."""
+
+    kind: ClassVar[str] = "approval.requested"
+    call: Subject
+    request_id: str
+    request_digest: str
+    contract_digest: str
+    effective_digest: str
+    arguments: object
+    obligations: tuple[dict[str, object], ...]
+    facts: dict[str, object]
+    expires: str
+
+
+@final
+@dataclass(slots=True)
+class ApprovalVoted:
+    """A person said yes or no. `verdict` is `approve`, `deny` or `confirm`; `proof` is the signature over the digest."""
+
+    kind: ClassVar[str] = "approval.voted"
+    request_id: str
+    request_digest: str
+    verdict: str
+    voter: str
+    key_id: str
+    dev_key: bool
+    comment: str
+    proof: str
+
+
+@final
+@dataclass(slots=True)
+class ApprovalExpired:
+    kind: ClassVar[str] = "approval.expired"
+    request_id: str
+    request_digest: str
+
+
+@final
+@dataclass(slots=True)
+class CallSettled:
+    """A person said what an `unknown` really was. `finding` is `happened`, `did_not_happen` or `cannot_tell`."""
+
+    kind: ClassVar[str] = "call.settled"
+    call_id: str
+    intent_origin: str
+    intent_seq: int
+    finding: str
+    by: str
+    why: str
+
+
+@final
+@dataclass(slots=True)
+class AnswerChecked:
+    """The agent's final answer was refused or masked before anybody saw it."""
+
+    kind: ClassVar[str] = "answer.checked"
+    principal: str
+    conversation: str
+    verdict: str
+    detail: str
+    answer_digest: str
+
+
+@final
+@dataclass(slots=True)
+class LoopEnded:
+    """A governed loop was stopped by us and not by the model: budget, breaker, refusal or truncation."""
+
+    kind: ClassVar[str] = "loop.ended"
+    principal: str
+    conversation: str
+    reason: str
+    turns: int
+    calls: int
+
+
+@final
+@dataclass(slots=True)
+class ProcessStarted:
+    kind: ClassVar[str] = "process.started"
+    pid: int
+    host: str
+    version: str
+    policy_digest: str
+    key_id: str
+    notes: tuple[str, ...] = ()
+
+
+@final
+@dataclass(slots=True)
+class ProcessStopped:
+    kind: ClassVar[str] = "process.stopped"
+    calls: int
+
+
+@final
+@dataclass(slots=True)
+class PolicyLoaded:
+    kind: ClassVar[str] = "policy.loaded"
+    policy_digest: str
+    files: dict[str, str]
+
+
+@final
+@dataclass(slots=True)
+class LogRepaired:
+    """A torn last line, or lines nobody was told are durable, were set aside. Never silent, never a new genesis."""
+
+    kind: ClassVar[str] = "log.repaired"
+    detail: str
+    quarantined: tuple[str, ...] = ()
+
+
+@final
+@dataclass(slots=True)
+class KillSwitchSet:
+    kind: ClassVar[str] = "kill_switch.set"
+    scope: str
+    subject: str
+    on: bool
+    by: str
+    why: str
+
+
+@final
+@dataclass(slots=True)
+class DenialsCoalesced:
+    """Denials coalesced under a flood: `count` calls of `principal` were denied for `reason` since the last record."""
+
+    kind: ClassVar[str] = "denials.coalesced"
+    principal: str
+    conversation: str
+    reason: str
+    count: int
+    extra: dict[str, object] = field(default_factory=dict)
+
+
+Event = (
+    CallIntent
+    | CallOutcome
+    | CallDenied
+    | ApprovalRequested
+    | ApprovalVoted
+    | ApprovalExpired
+    | CallSettled
+    | AnswerChecked
+    | LoopEnded
+    | ProcessStarted
+    | ProcessStopped
+    | PolicyLoaded
+    | LogRepaired
+    | KillSwitchSet
+    | DenialsCoalesced
+)

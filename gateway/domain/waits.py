@@ -1,0 +1,56 @@
+"""How a caller waits. The pipeline is written once; `Waits` decides whether it blocks a thread or awaits a loop.
+
+With the blocking form no awaitable ever suspends, so the coroutine is driven to its end by one `send(None)`
+(`gateway.waiting.drive`). With the awaited form nothing ever blocks the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Durable(Protocol):
+    """What a record's place in the log must offer to be waited for. `seq` is its leaf index."""
+
+    @property
+    def seq(self) -> int: ...
+
+
+class AppendOnly(Protocol):
+    """The one thing the pipeline needs of a log: append durably, in either form. Raises AuditUnavailable."""
+
+    def append(self, body: bytes) -> Durable: ...
+
+    async def append_async(self, body: bytes) -> Durable: ...
+
+
+class DeadlineExceeded(Exception):
+    """What was waited for did not come in time. It may still be running."""
+
+
+class Waits(Protocol):
+    """The places of a call that may wait."""
+
+    async def append(self, log: AppendOnly, body: bytes) -> Durable: ...
+
+    async def blocking(self, work: Callable[[], T]) -> T:
+        """Run short blocking work of our own (a database statement) where it may block."""
+        ...
+
+    async def worker(self, work: Callable[[], T], deadline_s: float) -> T:
+        """Run somebody else's blocking code in a worker thread. Raises DeadlineExceeded; the thread goes on."""
+        ...
+
+    async def awaitable(self, make: Callable[[], Awaitable[T]], deadline_s: float) -> T:
+        """Run somebody else's coroutine on the right loop. Raises DeadlineExceeded after cancelling it."""
+        ...
+
+    async def future(self, future: Future[T], deadline_s: float) -> T:
+        """Wait for a future that another call completes. Raises DeadlineExceeded."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
