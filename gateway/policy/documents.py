@@ -1,0 +1,238 @@
+"""The policy files as types: one pydantic model per document, and nothing that is not in a file.
+
+`tools/*.yaml` is a `Contract`, `settings.yaml` a `Settings`, `approvers.yaml` an `Approvers`. Unknown keys are errors;
+every default is the safe one. What these models cannot check alone (JSON Schema, CEL, references between files)
+is checked by `policy.loader` and, once compiled, by `validate`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+TOOL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_-]{0,63}$"  # Rust regex: `$` is the very end. What both OpenAI APIs accept
+
+ToolName = Annotated[str, StringConstraints(pattern=TOOL_NAME)]
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Label = Literal["trusted", "untrusted", "private"]
+
+
+class Document(BaseModel):
+    """Strict: no unknown key, no conversion of types, frozen once read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Rule(Document):
+    """A CEL expression that must hold, over `args`, `principal`, `session`, `facts` and `now`.
+
+    If it is false the call is denied, or needs a person with `otherwise: escalate`. An error always denies.
+    """
+
+    id: Slug
+    require: Text = Field(description="CEL, of type bool. True lets the call go on.")
+    otherwise: Literal["deny", "escalate"] = "deny"
+    tell_model: Text = Field(description="What the model reads. It must reveal nothing the principal may not know.")
+    tell_people: Text | None = Field(default=None, description="What an approver or operator reads.")
+    suggestion: Text | None = Field(default=None, description="What the model could do instead.")
+
+
+class Fact(Document):
+    """A value the host looks up while judging: a registered provider, called with some of the arguments."""
+
+    provider: Slug
+    args: tuple[str, ...] = Field(default=(), description="Names of parameters handed to the provider.")
+    deadline_s: Seconds = 5.0
+
+
+class Approval(Document):
+    """Whom a call waits for. Without this block, `risk: high` still needs one approver for every call."""
+
+    when: Literal["always", "rules", "never"] = Field(
+        default="rules", description="`rules`: only when a rule escalates. `never` cannot be combined with one."
+    )
+    approvers: Annotated[int, Field(ge=0, le=10)] = Field(default=1, description="Distinct people, not the requester.")
+    confirm: bool = Field(default=False, description="The requester confirms too, through the host application.")
+    expires_s: Annotated[int, Field(ge=10, le=30 * 86_400)] = 4 * 3600
+    show_facts: bool = True
+
+    @model_validator(mode="after")
+    def _asks_somebody(self) -> Approval:
+        if self.when != "never" and self.approvers == 0 and not self.confirm:
+            raise ValueError("an approval needs at least one approver or `confirm: true`")
+        return self
+
+
+class Limits(Document):
+    """Counted per tool. `repeats` is how often one principal may make the very same call in one conversation."""
+
+    per_minute: Annotated[int, Field(ge=1)] | None = None
+    per_conversation: Annotated[int, Field(ge=1)] | None = None
+    repeats: Annotated[int, Field(ge=1)] | None = None
+
+
+class PathGuard(Document):
+    """The argument is a path beneath one root. The tool receives the opened file, never the string."""
+
+    kind: Literal["path"]
+    root: Slug = Field(description="Name of a root folder, given in settings.yaml or by the host.")
+    max_bytes: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
+
+
+class EmailGuard(Document):
+    """The argument is one plain mail address. Advisory: the tool still receives a string."""
+
+    kind: Literal["email"]
+
+
+Guard = Annotated[PathGuard | EmailGuard, Field(discriminator="kind")]
+
+
+class Execution(Document):
+    """How the tool is run."""
+
+    inline: bool = Field(default=False, description="Run a sync function on the caller's thread, without a deadline.")
+    deadline_s: Seconds = 30.0
+    sandbox: Slug | None = Field(default=None, description="Profile in sandbox/: `code` runs in a container.")
+    retries: Annotated[int, Field(ge=0, le=3)] = Field(
+        default=0, description="After 1 s, 2 s, 4 s. Only with `idempotent: true`."
+    )
+    fallback: ToolName | None = Field(default=None, description="Tool called instead once this one has failed.")
+
+
+class Result(Document):
+    """What may come back. `labels` and `secrets` use JSON Pointers (RFC 6901) into the result."""
+
+    schema_: dict[str, object] | None = Field(default=None, alias="schema")
+    max_bytes: Annotated[int, Field(ge=64, le=4 * 1024 * 1024)] = 64 * 1024
+    labels: dict[str, Label] = Field(default_factory=dict)
+    secrets: tuple[str, ...] = Field(default=(), description="Masked before the model sees the result.")
+
+
+class Contract(Document):
+    """One tool: what the model is told of it, which calls are legal, who must agree, how it runs."""
+
+    tool: ToolName
+    version: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,31}$")] = "1"
+    code_version: str | None = Field(default=None, description="Changes the contract's digest with your tool's code.")
+    description: Text
+    risk: Literal["low", "medium", "high"]
+    effect: Literal["none", "internal", "external"]
+    parameters: dict[str, object] = Field(description="JSON Schema 2020-12 of type object.")
+    tags: tuple[Slug, ...] = ()
+    idempotent: bool = False
+    authority: tuple[str, ...] = Field(default=(), description="Parameters that say who, where or how much.")
+    secrets: tuple[str, ...] = Field(default=(), description="Parameters that are never logged or released.")
+    personal: tuple[str, ...] = Field(default=(), description="Parameters that are personal data.")
+    facts: dict[Slug, Fact] = Field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    guards: dict[str, Guard] = Field(default_factory=dict)
+    limits: Limits = Limits()
+    approval: Approval | None = None
+    effect_key: tuple[str, ...] = Field(default=(), description="Parameters naming what an unknown outcome holds.")
+    serialize_by: tuple[str, ...] = Field(default=(), description="Parameters naming what only one call touches at once.")
+    execution: Execution = Execution()
+    result: Result = Result()
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Contract:
+        properties = self.parameters.get("properties")
+        known = set(properties) if isinstance(properties, dict) else set()
+        for field in ("authority", "secrets", "personal", "effect_key", "serialize_by"):
+            for name in getattr(self, field):
+                if name not in known:
+                    raise ValueError(f"`{field}` names {name!r}, which is not a parameter of {self.tool}")
+        for name in self.guards:
+            if name not in known:
+                raise ValueError(f"`guards` names {name!r}, which is not a parameter of {self.tool}")
+        for fact_name, fact in self.facts.items():
+            for name in fact.args:
+                if name not in known:
+                    raise ValueError(f"fact `{fact_name}` names {name!r}, which is not a parameter of {self.tool}")
+        if len({rule.id for rule in self.rules}) != len(self.rules):
+            raise ValueError("two rules have the same id")
+        if self.execution.retries and not self.idempotent:
+            raise ValueError("`retries` needs `idempotent: true`: only such a call may be made twice")
+        if self.execution.inline and self.execution.sandbox:
+            raise ValueError("`inline` and `sandbox` exclude each other")
+        if self.approval is not None and self.approval.when == "never":
+            if any(rule.otherwise == "escalate" for rule in self.rules):
+                raise ValueError("`approval.when: never` contradicts a rule with `otherwise: escalate`")
+        return self
+
+    @property
+    def clearance(self) -> Approval:
+        """The approval block in force: high risk without one means one approver, always."""
+        if self.approval is not None:
+            return self.approval
+        return Approval(when="always" if self.risk == "high" else "rules")
+
+
+class LoopLimits(Document):
+    """Limits of one conversation, whatever the tool."""
+
+    calls_per_conversation: Annotated[int, Field(ge=1)] = 200
+    turns_per_run: Annotated[int, Field(ge=1)] = 40
+    repeats: Annotated[int, Field(ge=1)] = 5
+    consecutive_denials: Annotated[int, Field(ge=1)] = 8
+    concurrent_calls: Annotated[int, Field(ge=1)] = 64
+    depth: Annotated[int, Field(ge=0, le=8)] = 2
+    pending_requests: Annotated[int, Field(ge=1)] = 20
+
+
+class ArgumentLimits(Document):
+    """Bounds of the strict parser, per call."""
+
+    max_bytes: Annotated[int, Field(ge=2)] = 1_000_000
+    max_depth: Annotated[int, Field(ge=1, le=200)] = 64
+
+
+class AuditSettings(Document):
+    """Where evidence is sealed. `preview_chars: 0` keeps results out of the log."""
+
+    checkpoint_every: Annotated[int, Field(ge=1)] = 64
+    preview_chars: Annotated[int, Field(ge=0, le=4096)] = 256
+
+
+class AnswerCheck(Document):
+    """The check of an agent's final answer in `run()`."""
+
+    on_secret: Literal["refuse", "mask"] = "refuse"
+
+
+class Settings(Document):
+    """`settings.yaml`: limits and defaults for the whole deployment. Every key may be left out."""
+
+    loop: LoopLimits = LoopLimits()
+    arguments: ArgumentLimits = ArgumentLimits()
+    audit: AuditSettings = AuditSettings()
+    answer: AnswerCheck = AnswerCheck()
+    roots: dict[Slug, str] = Field(default_factory=dict, description="Folders path guards may name.")
+    secret_patterns: tuple[str, ...] = Field(
+        default=(), description="More regular expressions (RE2) masked in results, beside the built-in ones."
+    )
+
+
+class Approver(Document):
+    """One person who may vote, and the public half of her key. What she may approve is said in policy.csv."""
+
+    id: Text
+    key: Annotated[str, StringConstraints(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")]
+    dev: bool = Field(default=False, description="A key made with --dev: every vote is recorded as such.")
+
+
+class Approvers(Document):
+    """`approvers.yaml`: public keys, so that they stand under the policy digest."""
+
+    approvers: tuple[Approver, ...] = ()
+
+    @model_validator(mode="after")
+    def _unique(self) -> Approvers:
+        if len({a.id for a in self.approvers}) != len(self.approvers):
+            raise ValueError("two approvers have the same id")
+        if len({a.key for a in self.approvers}) != len(self.approvers):
+            raise ValueError("two approvers share one key, so one person could vote twice")
+        return self
