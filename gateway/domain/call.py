@@ -89,11 +89,12 @@ class AuthorizedCall:
 @final
 @dataclass(slots=True)
 class LimitedCall:
-    """Within every rate and budget. `charged` names what was counted."""
+    """Within every rate and budget. `charged` names what was counted, `calls` how many this conversation has made."""
 
     ctx: CallContext
     parsed: ParsedCall
     authorized: AuthorizedCall
+    calls: int
     charged: tuple[str, ...]
 
 

@@ -29,7 +29,11 @@ class AppendOnly(Protocol):
 
 
 class DeadlineExceeded(Exception):
-    """What was waited for did not come in time. It may still be running."""
+    """What was waited for did not come in time. If it `began` it may still be running."""
+
+    def __init__(self, *, began: bool = True) -> None:
+        super().__init__("deadline exceeded")
+        self.began = began
 
 
 class Waits(Protocol):

@@ -1,0 +1,129 @@
+"""Step 0, admit: the cheapest no comes first, so that a flood of calls stays cheap (OWASP LLM10, ASI08, ASI10).
+
+Guarantees: a thrown kill switch stops the next call of every process that shares the state; a conversation that has
+collected too many denials in a row gets nothing more for a while; no more calls run at once than were allowed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Protocol, final
+
+from gateway.domain.call import CallContext, RawCall
+from gateway.domain.decision import ReasonCode, Refusal, Step
+from gateway.domain.errors import StateUnavailable
+from gateway.domain.instant import NS
+
+DENIAL_COOLDOWN_NS = 30 * NS
+MAX_CONVERSATIONS = 10_000  # conversations whose denials are remembered; the longest idle one is forgotten first
+
+_TRY_LATER = "The service cannot take this call now."
+
+
+class KillSwitch(Protocol):
+    """Says why a call must not happen, or None. Raises StateUnavailable."""
+
+    def thrown(self, principal: str, tool: str) -> str | None: ...
+
+
+@final
+@dataclass(slots=True)
+class _Streak:
+    denials: int = 0
+    opened_ns: int = 0
+    unrecorded: int = 0
+
+
+@final
+class Breaker:
+    """Counts denials in a row, per principal and conversation."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._guard = threading.Lock()
+        self._streaks: OrderedDict[tuple[str, str], _Streak] = OrderedDict()
+
+    def is_open(self, ctx: CallContext) -> bool:
+        """True while it is open. Once the cool-down is over, one call may try again."""
+        streak = self._streaks.get((ctx.principal.id, ctx.conversation))
+        if streak is None or streak.denials < self._most:
+            return False
+        with self._guard:
+            if ctx.started_ns - streak.opened_ns >= DENIAL_COOLDOWN_NS:
+                streak.opened_ns = ctx.started_ns
+                return False
+            return True
+
+    def denied(self, ctx: CallContext) -> bool:
+        """Count a denial. True if it was the one that opened the breaker."""
+        key = (ctx.principal.id, ctx.conversation)
+        with self._guard:
+            streak = self._streaks.setdefault(key, _Streak())
+            self._streaks.move_to_end(key)
+            while len(self._streaks) > MAX_CONVERSATIONS:
+                self._streaks.popitem(last=False)
+            streak.denials += 1
+            if streak.denials == self._most:
+                streak.opened_ns = ctx.started_ns
+                return True
+            return False
+
+    def allowed(self, ctx: CallContext) -> None:
+        """A call got through: the streak is over."""
+        if self._streaks:
+            with self._guard:
+                self._streaks.pop((ctx.principal.id, ctx.conversation), None)
+
+    def coalesce(self, ctx: CallContext) -> bool:
+        """A denial while open. True if it deserves a record of its own (the first, then every 100th)."""
+        with self._guard:
+            streak = self._streaks.setdefault((ctx.principal.id, ctx.conversation), _Streak())
+            streak.unrecorded += 1
+            return streak.unrecorded % 100 == 1
+
+    def coalesced(self, ctx: CallContext) -> int:
+        streak = self._streaks.get((ctx.principal.id, ctx.conversation))
+        return streak.unrecorded if streak is not None else 0
+
+
+@final
+class Admit:
+    """The step. `leave` must be called once for every admitted call, whatever became of it."""
+
+    def __init__(self, kill_switch: KillSwitch, breaker: Breaker, *, concurrent_calls: int, depth: int) -> None:
+        self._kill_switch = kill_switch
+        self._breaker = breaker
+        self._slots = threading.Semaphore(concurrent_calls)
+        self._depth = depth
+
+    def __call__(self, raw: RawCall) -> Refusal | None:
+        ctx = raw.ctx
+        try:
+            stopped = self._kill_switch.thrown(ctx.principal.id, raw.tool if isinstance(raw.tool, str) else "")
+        except StateUnavailable as fault:
+            return _no(ReasonCode.STATE_UNAVAILABLE, _TRY_LATER, str(fault))
+        if stopped is not None:
+            return _no(ReasonCode.KILL_SWITCH, _TRY_LATER, stopped)
+        if ctx.depth > self._depth:
+            return _no(ReasonCode.DEPTH_EXCEEDED, "A tool may not call tools this deeply.", f"depth {ctx.depth}")
+        if ctx.request_id is None and self._breaker.is_open(ctx):
+            return _no(
+                ReasonCode.TOO_MANY_DENIALS,
+                "Too many calls in a row were refused.",
+                "circuit breaker open",
+                "Stop calling tools and tell the user what you could not do.",
+            )
+        # A redeemed grant and a nested call hold a place already, or were promised one.
+        if ctx.request_id is None and ctx.depth == 0 and not self._slots.acquire(blocking=False):
+            return _no(ReasonCode.OVERLOADED, "Too many calls are running.", "", "Try again in a moment.")
+        return None
+
+    def leave(self, ctx: CallContext) -> None:
+        if ctx.request_id is None and ctx.depth == 0:
+            self._slots.release()
+
+
+def _no(reason: ReasonCode, message: str, detail: str, suggestion: str = "") -> Refusal:
+    return Refusal(Step.ADMIT, reason, message, suggestion, detail)

@@ -1,0 +1,93 @@
+"""Step 3, limit: how often and how many (OWASP LLM10 Unbounded Consumption).
+
+Guarantees: a conversation makes no more calls than it may, a tool is called no more often a minute and a
+conversation than its contract says, and the very same call is not repeated for ever. A redeemed request was
+charged when it was first made and is not charged again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import orjson
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+
+from gateway.domain.call import AuthorizedCall, LimitedCall
+from gateway.domain.decision import ReasonCode, Refusal, Step
+from gateway.limit.counters import Counters
+from gateway.policy.documents import Limits, LoopLimits
+
+
+@final
+class Limit:
+    """The step. `contracts` gives each tool's own limits."""
+
+    def __init__(self, loop: LoopLimits, contracts: Mapping[str, Limits], counters: Counters) -> None:
+        self._loop = loop
+        self._contracts = contracts
+        self._counters = counters
+        self._window = FixedWindowRateLimiter(MemoryStorage())
+        self._per_minute = {
+            tool: RateLimitItemPerMinute(own.per_minute)
+            for tool, own in contracts.items()
+            if own.per_minute is not None
+        }
+
+    def __call__(self, call: AuthorizedCall) -> LimitedCall | Refusal:
+        ctx = call.ctx
+        tool = call.contract.name
+        if ctx.request_id is not None:
+            with self._counters.guard:
+                calls = self._counters.of(ctx.principal.id, ctx.conversation).calls
+            return LimitedCall(ctx, call.parsed, call, calls, ())
+        own = self._contracts[tool]
+        same = hash(tool) ^ hash(orjson.dumps(call.parsed.arguments, option=orjson.OPT_SORT_KEYS))
+        with self._counters.guard:
+            usage = self._counters.of(ctx.principal.id, ctx.conversation)
+            refusal = self._exceeded(usage.calls, usage.tools.get(tool, 0), usage.same.get(same, 0), own)
+            if refusal is not None:
+                return refusal
+            usage.calls += 1
+            usage.tools[tool] = usage.tools.get(tool, 0) + 1
+            usage.same[same] = usage.same.get(same, 0) + 1
+            calls = usage.calls
+        charged: tuple[str, ...] = ("conversation",)
+        minute = self._per_minute.get(tool)
+        if minute is not None:
+            if not self._window.hit(minute, ctx.principal.id, tool):
+                return Refusal(
+                    Step.LIMIT,
+                    ReasonCode.RATE_LIMITED,
+                    f"{tool} may be called {own.per_minute} times a minute.",
+                    "Wait a minute, or go on without it.",
+                )
+            charged = ("conversation", "minute")
+        return LimitedCall(ctx, call.parsed, call, calls, charged)
+
+    def _exceeded(self, calls: int, of_tool: int, same: int, own: Limits) -> Refusal | None:
+        if calls >= self._loop.calls_per_conversation:
+            return Refusal(
+                Step.LIMIT,
+                ReasonCode.CALL_BUDGET,
+                f"This conversation has used its {self._loop.calls_per_conversation} tool calls.",
+                "Stop calling tools and answer with what you have.",
+            )
+        if own.per_conversation is not None and of_tool >= own.per_conversation:
+            return Refusal(
+                Step.LIMIT,
+                ReasonCode.CALL_BUDGET,
+                f"This tool may be called {own.per_conversation} times in a conversation.",
+                "Go on without it.",
+            )
+        most = own.repeats if own.repeats is not None else self._loop.repeats
+        if same >= most:
+            return Refusal(
+                Step.LIMIT,
+                ReasonCode.REPEATED_CALL,
+                f"The same call was made {same} times already.",
+                "Use the earlier result, or change the arguments.",
+            )
+        return None

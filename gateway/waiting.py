@@ -1,0 +1,220 @@
+"""The two ways of waiting behind `domain.waits.Waits`, and `drive`, which runs the pipeline without a loop.
+
+`Blocking` waits on the caller's thread: nothing it returns ever suspends, so one `send(None)` runs the whole call.
+`Awaited` waits on the caller's event loop and never blocks it. Worker threads belong to the gateway; somebody
+else's coroutines, when nobody has a loop, run on one loop that the gateway owns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, TypeVar, final
+
+from gateway.domain.errors import ToolgateError, UsageError
+from gateway.domain.waits import AppendOnly, DeadlineExceeded, Durable
+
+T = TypeVar("T")
+
+
+def drive(call: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends. One that does was given the wrong `Waits`: a bug, so it is raised."""
+    try:
+        call.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    call.close()
+    raise UsageError("a blocking call suspended; only `Blocking` waits may be driven")
+
+
+@final
+class OwnLoop:
+    """One event loop in a daemon thread, started when first needed."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._running())
+
+    def is_current(self) -> bool:
+        return self._thread is threading.current_thread()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._guard:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="toolgate-loop", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def close(self) -> None:
+        with self._guard:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(timeout=5)
+            if not thread.is_alive():
+                loop.close()
+
+
+@final
+class Workers:
+    """Threads for sync tools. A thread past its deadline cannot be stopped: it is counted until it ends (C078)."""
+
+    def __init__(self, size: int) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=size, thread_name_prefix="toolgate-tool")
+        self._stuck = 0
+        self._guard = threading.Lock()
+
+    @property
+    def stuck(self) -> int:
+        return self._stuck
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        context = contextvars.copy_context()
+        return self._pool.submit(context.run, _contained, work)
+
+    def abandon(self, future: Future[Any]) -> bool:
+        """Nobody waits for `future` any more. False if it never began; else it is counted until it ends."""
+        if future.cancel():
+            return False
+        with self._guard:
+            self._stuck += 1
+        future.add_done_callback(self._ended)
+        return True
+
+    def _ended(self, _: Future[Any]) -> None:
+        with self._guard:
+            self._stuck -= 1
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class ToolEscaped(ToolgateError):
+    """A tool raised something that would have ended the process (SystemExit, KeyboardInterrupt, ...) (C074)."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"{type(cause).__name__} raised inside a tool")
+        self.cause = cause
+
+
+def _contained(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except Exception:
+        raise
+    except BaseException as escaped:  # a worker thread must outlive SystemExit; the caller is told what it was
+        raise ToolEscaped(escaped) from escaped
+
+
+@final
+class Blocking:
+    """Wait by blocking the caller's thread."""
+
+    def __init__(self, workers: Workers, loop: OwnLoop) -> None:
+        self._workers = workers
+        self._loop = loop
+
+    async def append(self, log: AppendOnly, body: bytes) -> Durable:
+        return log.append(body)
+
+    async def blocking(self, work: Callable[[], T]) -> T:
+        return work()
+
+    async def worker(self, work: Callable[[], T], deadline_s: float) -> T:
+        future = self._workers.submit(work)
+        try:
+            return future.result(deadline_s)
+        except FutureTimeout:
+            if future.done():
+                raise  # the work itself raised TimeoutError
+            raise DeadlineExceeded(began=self._workers.abandon(future)) from None
+
+    async def awaitable(self, make: Callable[[], Awaitable[T]], deadline_s: float) -> T:
+        if self._loop.is_current():
+            raise UsageError("dispatch_sync was called on the gateway's own loop; use `await dispatch` there")
+        future = self._loop.submit(_bounded(make, deadline_s))
+        return future.result()
+
+    async def future(self, future: Future[T], deadline_s: float) -> T:
+        try:
+            return future.result(deadline_s)
+        except FutureTimeout:
+            if future.done():
+                raise
+            raise DeadlineExceeded from None
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@final
+class Awaited:
+    """Wait by awaiting on the running loop."""
+
+    def __init__(self, workers: Workers, own: Executor) -> None:
+        """`own` runs our own short work: a tool that blocks every worker must not block the database too."""
+        self._workers = workers
+        self._own = own
+
+    async def append(self, log: AppendOnly, body: bytes) -> Durable:
+        return await log.append_async(body)
+
+    async def blocking(self, work: Callable[[], T]) -> T:
+        return await asyncio.shield(asyncio.wrap_future(self._own.submit(work)))
+
+    async def worker(self, work: Callable[[], T], deadline_s: float) -> T:
+        future = self._workers.submit(work)
+        return await self._bounded(future, deadline_s, self._workers.abandon)
+
+    async def awaitable(self, make: Callable[[], Awaitable[T]], deadline_s: float) -> T:
+        return await _bounded(make, deadline_s)
+
+    async def future(self, future: Future[T], deadline_s: float) -> T:
+        return await self._bounded(future, deadline_s, lambda _: True)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def _bounded(self, future: Future[T], deadline_s: float, abandon: Callable[[Future[Any]], bool]) -> T:
+        wrapped = asyncio.wrap_future(future)
+        try:
+            done, _ = await asyncio.wait({wrapped}, timeout=deadline_s)
+        except asyncio.CancelledError:
+            abandon(future)
+            raise
+        if done:
+            return wrapped.result()
+        raise DeadlineExceeded(began=abandon(future))
+
+
+async def _bounded(make: Callable[[], Awaitable[T]], deadline_s: float) -> T:
+    """Await within a deadline; a TimeoutError of the awaited code itself is told apart from ours."""
+    limit = asyncio.timeout(deadline_s)
+    try:
+        async with limit:
+            return await _contain(make)
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlineExceeded from None
+        raise
+
+
+async def _contain(make: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await make()
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as escaped:  # SystemExit inside a coroutine would stop the caller's loop
+        raise ToolEscaped(escaped) from escaped
