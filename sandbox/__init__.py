@@ -1,0 +1,40 @@
+"""Toolgate's sandbox: model-written code in single-use, hardened containers, or not at all (I8).
+
+A leaf package: it knows containers and knows no principals and no policy. Importing it does not import
+the Docker SDK.
+"""
+
+from __future__ import annotations
+
+from sandbox.box import Sandbox
+from sandbox.docker import DockerEngine
+from sandbox.failure import (
+    ImageBuildError,
+    ImageNotPinned,
+    ProfileError,
+    RunCancelled,
+    SandboxError,
+    SandboxRefused,
+    SandboxUnavailable,
+)
+from sandbox.image.lock import default_lock, pinned
+from sandbox.result import SandboxResult, Verdict
+from sandbox.spec import SandboxProfile, SandboxSpec
+
+__all__ = [
+    "Sandbox",
+    "SandboxProfile",
+    "SandboxSpec",
+    "SandboxResult",
+    "Verdict",
+    "DockerEngine",
+    "pinned",
+    "default_lock",
+    "SandboxError",
+    "SandboxUnavailable",
+    "SandboxRefused",
+    "ImageNotPinned",
+    "ProfileError",
+    "RunCancelled",
+    "ImageBuildError",
+]

@@ -1,0 +1,1 @@
+"""What the container is made of: packages, archive, runner and seccomp profile."""

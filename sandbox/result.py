@@ -1,0 +1,66 @@
+"""What a run ends in. The verdict comes from Docker's State; the two texts are the program's own claim.
+
+Guarantee: `stdout` and `stderr` hold no control, bidi or invisible character and no invalid UTF-8; what the
+program wrote in their place is shown as an escape such as `\\x1b` or `\\u202e`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """How a run ended; closed."""
+
+    OK = "ok"
+    CODE_FAILED = "code_failed"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    KILLED = "killed"
+    OUTPUT_CAPPED = "output_capped"
+    SANDBOX_FAILED = "sandbox_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxResult:
+    """One run. `duration_s` is from the container's start to its end as seen by the host, in seconds.
+
+    `exit_code` is None where Docker gave none. `detail` is for operators and says what the sandbox met.
+    """
+
+    verdict: Verdict
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    duration_s: float
+    image_id: str
+    container_id: str
+    detail: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        """True only where the program ended by itself with exit code 0 and within every limit."""
+        return self.verdict is Verdict.OK
+
+
+# Control (but tab and newline), format, surrogate, private, unassigned line breaks; then the letters and marks
+# that Unicode lists as Default_Ignorable (DerivedCoreProperties) or that show as blank.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U000110bd\U000110cd\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+
+def _escape(match: re.Match[str]) -> str:
+    point = ord(match[0])
+    if point < 0x100:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def shown(raw: bytes) -> str:
+    """`raw` as text that is safe to print, log and hand on; at most ten times as long."""
+    return _UNSAFE.sub(_escape, raw.decode("utf-8", "backslashreplace"))

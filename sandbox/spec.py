@@ -1,0 +1,190 @@
+"""What a container may be, as frozen values; the raw Docker request is derived from nothing else.
+
+Guarantee: every row of the container table is in the request (read-only root, no capability, no new
+privilege, no network, own seccomp profile, bounded memory, processes, files and CPU), and none of them can
+be relaxed by a profile: a profile chooses amounts within the ceilings below. Docker Engine API 1.41.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from sandbox.failure import ProfileError
+
+MIB: Final = 1 << 20
+NOBODY: Final = "65534:65534"
+HOSTNAME: Final = "sandbox"
+CPU_PERIOD_US: Final = 100_000  # the kernel's default (Documentation/scheduler/sched-bwc)
+TMP_INODES: Final = 4096  # a tmpfs of empty files would otherwise fill kernel memory first
+
+# Amounts a profile may ask for: (lowest, highest). Beyond them a mistake is likelier than a need.
+_CEILINGS: Final[dict[str, tuple[float, float]]] = {
+    "deadline_s": (0.1, 600),
+    "memory_mib": (32, 8192),
+    "cpus": (0.1, 16),
+    "processes": (4, 512),
+    "open_files": (32, 4096),
+    "tmp_mib": (1, 2048),
+    "input_mib": (1, 1024),
+    "output_kib": (1, 16384),
+}
+
+
+@cache
+def seccomp_text() -> str:
+    """The shipped seccomp profile, compact: the daemon takes its text, not a path."""
+    shipped = resources.files("sandbox.image").joinpath("seccomp.json").read_text(encoding="utf-8")
+    return json.dumps(json.loads(shipped), separators=(",", ":"), sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxProfile:
+    """One file of `policies/sandbox/`: amounts, and the name of an image pinned elsewhere."""
+
+    name: str
+    image: str
+    deadline_s: float
+    memory_mib: int
+    cpus: float
+    processes: int
+    open_files: int
+    tmp_mib: int
+    input_mib: int
+    output_kib: int
+
+    @classmethod
+    def from_mapping(cls, document: Mapping[str, object]) -> SandboxProfile:
+        """A profile from a parsed document; every field given, none unknown. Raises `ProfileError`."""
+        wanted = {field.name for field in fields(cls)}
+        for key in document:
+            if key not in wanted:
+                raise ProfileError(str(key), f"unknown; known are {', '.join(sorted(wanted))}")
+        for key in sorted(wanted - set(document)):
+            raise ProfileError(key, "missing")
+        values = dict(document)
+        for key in ("name", "image"):
+            if not isinstance(values[key], str) or not values[key]:
+                raise ProfileError(key, "must be a non-empty text")
+        for key, (lowest, highest) in _CEILINGS.items():
+            values[key] = _amount(key, values[key], lowest, highest)
+        if values["tmp_mib"] >= values["memory_mib"]:  # type: ignore[operator]  # both checked above
+            raise ProfileError("tmp_mib", "must be below memory_mib: a tmpfs counts as memory")
+        if values["input_mib"] > values["tmp_mib"]:  # type: ignore[operator]  # both checked above
+            raise ProfileError("input_mib", "must fit into tmp_mib: inputs are written to /tmp/in")
+        return cls(**values)  # type: ignore[arg-type]  # keys and types checked above
+
+    def pinned_to(self, image_id: str) -> SandboxSpec:
+        """The specification of a run with exactly this image (`sha256:<64 hex>`)."""
+        return SandboxSpec(profile=self, image_id=image_id, seccomp=seccomp_text())
+
+
+def _amount(key: str, value: object, lowest: float, highest: float) -> float:
+    whole = key not in {"deadline_s", "cpus"}
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ProfileError(key, "must be a number")
+    if (whole and not isinstance(value, int)) or not math.isfinite(value):
+        raise ProfileError(key, "must be a whole number" if whole else "must be finite")
+    if not lowest <= value <= highest:
+        raise ProfileError(key, f"must be within {lowest:g} and {highest:g}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """A profile, the image it is pinned to, and the system calls it may make."""
+
+    profile: SandboxProfile
+    image_id: str
+    seccomp: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over the whole request: what a grant for this sandbox is bound to."""
+        request = json.dumps([self.container_config(), self.profile.deadline_s], sort_keys=True)
+        return hashlib.sha256(request.encode()).hexdigest()
+
+    @property
+    def output_cap(self) -> int:
+        """Bytes of stdout and stderr together."""
+        return self.profile.output_kib * 1024
+
+    @property
+    def input_cap(self) -> int:
+        """Bytes of all input files together."""
+        return self.profile.input_mib * MIB
+
+    def host_config(self) -> dict[str, object]:
+        """Docker's `HostConfig`. The catalogue's container table gives the reason for each row."""
+        amounts = self.profile
+        memory = amounts.memory_mib * MIB
+        tmp_bytes = amounts.tmp_mib * MIB
+        return {
+            "ReadonlyRootfs": True,
+            "Tmpfs": {
+                "/tmp": f"rw,noexec,nosuid,nodev,size={tmp_bytes},mode=1777,nr_inodes={TMP_INODES}"  # noqa: S108
+            },
+            "Privileged": False,
+            "CapAdd": None,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges", f"seccomp={self.seccomp}"],
+            "NetworkMode": "none",
+            "IpcMode": "none",
+            "PidMode": "",
+            "UTSMode": "",
+            "UsernsMode": "",
+            "CgroupnsMode": "private",
+            "PidsLimit": amounts.processes,
+            "Memory": memory,
+            "MemorySwap": memory,
+            "CpuPeriod": CPU_PERIOD_US,
+            "CpuQuota": round(amounts.cpus * CPU_PERIOD_US),
+            "Ulimits": [
+                {"Name": "nofile", "Soft": amounts.open_files, "Hard": amounts.open_files},
+                {"Name": "fsize", "Soft": tmp_bytes, "Hard": tmp_bytes},
+                {"Name": "core", "Soft": 0, "Hard": 0},
+            ],
+            "LogConfig": {"Type": "none", "Config": {}},
+            "OomScoreAdj": 1000,
+            "OomKillDisable": False,
+            "Init": True,
+            "AutoRemove": False,
+            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+            "Binds": None,
+            "Mounts": None,
+            "VolumesFrom": None,
+            "Devices": [],
+            "DeviceRequests": None,
+            "DeviceCgroupRules": None,
+            "GroupAdd": None,
+            "Sysctls": None,
+            "Links": None,
+            "ExtraHosts": None,
+            "PortBindings": {},
+            "PublishAllPorts": False,
+        }
+
+    def container_config(self) -> dict[str, object]:
+        """The body of `POST /containers/create`, but for the labels."""
+        return {
+            "Image": self.image_id,
+            "User": NOBODY,
+            "Hostname": HOSTNAME,
+            "Domainname": "",
+            "Env": [],
+            "WorkingDir": "/tmp",  # noqa: S108  (the container's own tmpfs)
+            "Tty": False,
+            "OpenStdin": True,
+            "StdinOnce": True,
+            "AttachStdin": True,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "NetworkDisabled": True,
+            "HostConfig": self.host_config(),
+        }
