@@ -8,11 +8,17 @@ A state is built in its own stage and nowhere else, is never changed afterwards 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import final
+from typing import Protocol, final
 
 from gateway.domain.decision import Obligation, Permit, Provenance, Refusal
 from gateway.domain.ids import Principal
 from gateway.domain.instant import Instant
+
+
+class Reservation(Protocol):
+    """Room in the log for one outcome; given back once the outcome is written or will never come."""
+
+    def release(self) -> None: ...
 
 
 @final
@@ -149,11 +155,15 @@ class ClearedCall:
 @final
 @dataclass(slots=True)
 class StartedCall:
-    """The intent is durable at `seq` of this process's origin. From here on an end without an outcome is `unknown`."""
+    """The intent is durable at `seq` of this process's origin. From here on an end without an outcome is `unknown`.
+
+    `reservation` is the disk space promised to the outcome.
+    """
 
     ctx: CallContext
     cleared: ClearedCall
     seq: int
+    reservation: Reservation
 
 
 @final

@@ -46,7 +46,7 @@ class CallIntent:
     effective_digest: str
     arguments: object
     personal: dict[str, object] | None
-    authority: dict[str, object]
+    authority: tuple[str, ...]
     facts: dict[str, object]
     proofs: tuple[dict[str, object], ...]
     effect_key: str | None

@@ -13,7 +13,7 @@ from typing import final
 import orjson
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
+from limits.strategies import MovingWindowRateLimiter
 
 from gateway.domain.call import AuthorizedCall, LimitedCall
 from gateway.domain.decision import ReasonCode, Refusal, Step
@@ -29,7 +29,7 @@ class Limit:
         self._loop = loop
         self._contracts = contracts
         self._counters = counters
-        self._window = FixedWindowRateLimiter(MemoryStorage())
+        self._window = MovingWindowRateLimiter(MemoryStorage())
         self._per_minute = {
             tool: RateLimitItemPerMinute(own.per_minute)
             for tool, own in contracts.items()

@@ -1,0 +1,221 @@
+"""Step 6, record: evidence before effect (I3), and the record of every other end of a call.
+
+Guarantees: an intent is durable before the tool is touched, an outcome is durable before a result is handed on, and
+every denial is a record. If the log cannot be written, the call is denied and the fault rises in `healthy` and in
+the process's own log. Nothing in a record is a secret: arguments come masked from step 4 (I10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, final
+
+import orjson
+import structlog
+
+from gateway.audit.encode import clip, encode
+from gateway.domain.call import (
+    AuthorizedCall,
+    CallContext,
+    ClearedCall,
+    Executed,
+    LimitedCall,
+    ParsedCall,
+    RawCall,
+    Released,
+    Reservation,
+    ShapedCall,
+    StartedCall,
+    ValidatedCall,
+)
+from gateway.domain.decision import ReasonCode, Refusal, Step, public_code
+from gateway.domain.errors import AuditUnavailable
+from gateway.domain.event import CallDenied, CallIntent, CallOutcome, Event, Subject
+from gateway.domain.keyed import DigestKey
+from gateway.domain.waits import AppendOnly, Durable, Waits
+
+Partial = RawCall | ParsedCall | AuthorizedCall | LimitedCall | ShapedCall | ValidatedCall | ClearedCall
+_NOTHING = orjson.Fragment(b"{}")
+OUTCOME_BYTES = 64 * 1024  # an upper bound of one outcome record, reserved on disk before its intent
+
+alarm = structlog.get_logger("toolgate")
+
+
+class Log(AppendOnly, Protocol):
+    """What the stage needs of the log: append, and a promise of room for an outcome."""
+
+    def reserve(self, size: int) -> Reservation: ...
+
+
+@final
+class Record:
+    """The step. `preview_chars` of each released result are kept; `sandboxes` says in what a tool will run."""
+
+    def __init__(
+        self,
+        log: Log,
+        key: DigestKey,
+        *,
+        preview_chars: int,
+        sandboxes: Mapping[str, dict[str, object]],
+        authority: Mapping[str, tuple[str, ...]],
+        personal: Mapping[str, Callable[[bytes], dict[str, object] | None]],
+    ) -> None:
+        self._log = log
+        self._key = key
+        self._preview = preview_chars
+        self._sandboxes = sandboxes
+        self._authority = authority
+        self._personal = personal
+        self.healthy = True
+
+    async def event(self, event: Event, waits: Waits) -> Durable:
+        """Append any event durably. Raises AuditUnavailable, loudly."""
+        return await self._append(encode(event), waits)
+
+    async def intent(self, call: ClearedCall, attempt: int, waits: Waits) -> StartedCall | Refusal:
+        """Reserve room for the outcome, then make the intent durable. Neither, nor: the call is denied."""
+        shaped = call.validated.shaped
+        contract = shaped.contract
+        personal = self._personal.get(contract.name)
+        event = CallIntent(
+            call=_subject(call.ctx, contract.name),
+            contract=str(contract.source),
+            contract_version=contract.version,
+            contract_digest=contract.digest,
+            risk=contract.risk,
+            effect=contract.effect,
+            grant=str(shaped.limited.authorized.grant),
+            wire_digest=shaped.limited.parsed.wire_digest,
+            effective_digest=shaped.digest,
+            arguments=orjson.Fragment(shaped.masked),
+            personal=personal(shaped.effective) if personal is not None else None,
+            authority=self._authority.get(contract.name, ()),
+            facts=call.validated.facts,
+            proofs=call.permit.proofs,
+            effect_key=shaped.effect_key,
+            attempt=attempt,
+            sandbox=self._sandboxes.get(contract.name),
+        )
+        try:
+            reservation = self._log.reserve(OUTCOME_BYTES)
+        except AuditUnavailable as fault:
+            self._alarm(fault)
+            return _unavailable(fault)
+        try:
+            position = await self._append(encode(event), waits)
+        except AuditUnavailable as fault:
+            reservation.release()
+            return _unavailable(fault)
+        return StartedCall(call.ctx, call, position.seq, reservation)
+
+    async def outcome(
+        self,
+        started: StartedCall,
+        status: str,
+        waits: Waits,
+        *,
+        released: Released | None = None,
+        executed: Executed | None = None,
+        code: str | None = None,
+        detail: str = "",
+        labels: Mapping[str, str] | None = None,
+        steps_us: Mapping[str, int] | None = None,
+    ) -> None:
+        """Make durable what became of an intent. Raises AuditUnavailable: then nothing may be handed on."""
+        content = released.content if released is not None else ""
+        raw = executed.value if executed is not None else b""
+        event = CallOutcome(
+            call=_subject(started.ctx, started.cleared.validated.contract.name),
+            intent_seq=started.seq,
+            status=status,
+            code=code,
+            detail=clip(detail),
+            result_digest=self._key.digest(raw, domain=b"result") if raw else None,
+            result_bytes=len(raw),
+            preview=clip(content, self._preview) if self._preview and content else "",
+            labels=dict(labels) if labels else {},
+            evidence=executed.evidence if executed is not None else {},
+            steps_us=dict(steps_us) if steps_us else {},
+        )
+        try:
+            await self._append(encode(event), waits)
+        finally:
+            started.reservation.release()
+
+    async def denied(
+        self, call: Partial, refusal: Refusal, waits: Waits, steps_us: Mapping[str, int] | None = None
+    ) -> None:
+        """Record a denial. If even that fails the call stays denied, and the alarm says that a record is missing."""
+        asked, parsed, shaped = _seen(call)
+        event = CallDenied(
+            call=_subject(call.ctx, shaped.contract.name if shaped is not None else ""),
+            step=int(refusal.step),
+            reason=refusal.reason,
+            public=public_code(refusal.reason),
+            detail=clip(refusal.detail),
+            rule=str(refusal.rule) if refusal.rule is not None else None,
+            asked=asked,
+            wire_digest=parsed.wire_digest if parsed is not None else None,
+            effective_digest=shaped.digest if shaped is not None else None,
+            arguments=orjson.Fragment(shaped.masked) if shaped is not None else _NOTHING,
+            facts=refusal.facts,
+            steps_us=dict(steps_us) if steps_us else {},
+        )
+        try:
+            await self._append(encode(event), waits)
+        except AuditUnavailable as fault:
+            alarm.error("denial_not_recorded", call_id=call.ctx.id, reason=refusal.reason, fault=str(fault))
+
+    async def _append(self, body: bytes, waits: Waits) -> Durable:
+        try:
+            position = await waits.append(self._log, body)
+        except AuditUnavailable as fault:
+            self._alarm(fault)
+            raise
+        self.healthy = True
+        return position
+
+    def _alarm(self, fault: AuditUnavailable) -> None:
+        self.healthy = False
+        alarm.error("audit_unavailable", fault=str(fault), effect="every call is denied until the log can be written")
+
+
+def _unavailable(fault: AuditUnavailable) -> Refusal:
+    return Refusal(
+        Step.RECORD, ReasonCode.AUDIT_UNAVAILABLE, "The service cannot take this call now.", detail=str(fault)
+    )
+
+
+def _subject(ctx: CallContext, tool: str) -> Subject:
+    return Subject(
+        ctx.id,
+        ctx.provider_call_id,
+        ctx.principal.id,
+        ctx.on_behalf_of.id if ctx.on_behalf_of is not None else None,
+        ctx.conversation,
+        tool,
+        ctx.parent_id,
+        ctx.depth,
+        ctx.request_id,
+        ctx.policy_digest,
+    )
+
+
+def _seen(call: Partial) -> tuple[str, ParsedCall | None, ShapedCall | None]:
+    """The tool as asked for (clipped), and the parsed and shaped states if the call came that far."""
+    match call:
+        case RawCall():
+            asked = call.tool if isinstance(call.tool, str) else f"<{type(call.tool).__name__}>"
+            return clip(asked, 128), None, None
+        case ParsedCall():
+            return clip(call.tool, 128), call, None
+        case AuthorizedCall() | LimitedCall():
+            return call.parsed.tool, call.parsed, None
+        case ShapedCall():
+            return call.contract.name, call.limited.parsed, call
+        case ValidatedCall():
+            return call.contract.name, call.shaped.limited.parsed, call.shaped
+        case ClearedCall():
+            shaped = call.validated.shaped
+            return shaped.contract.name, shaped.limited.parsed, shaped

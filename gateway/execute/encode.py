@@ -1,0 +1,107 @@
+"""Whatever a tool gives back, made into bounded JSON bytes (C081).
+
+Never raises for a value, never calls more of it than JSON needs: circular, binary, not-a-number and hostile values
+are described by their type. The pieces that are not JSON are counted in `Encoded.replaced`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import orjson
+
+MAX_DEPTH = 64
+MAX_NODES = 200_000  # values visited before the rest is described by its type
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """`body` is one JSON value. `replaced` counts values that had to be described instead of encoded."""
+
+    body: bytes
+    replaced: int
+
+
+def encode_result(value: object) -> Encoded:
+    """The JSON bytes of a tool's return value."""
+    if _is_plain(value):
+        try:
+            return Encoded(orjson.dumps(value), 0)
+        except (TypeError, orjson.JSONEncodeError):
+            pass  # a value orjson does not know: described below, and counted
+    walk = _Walk()
+    return Encoded(orjson.dumps(walk.safe(value, 0, ())), walk.replaced)
+
+
+def _is_plain(value: object) -> bool:
+    """True for exact JSON types at the top, where orjson cannot loop, run foreign code or lose a value."""
+    kind = type(value)
+    if kind is dict:
+        return all(_is_scalar(item) for item in value.values())  # type: ignore[attr-defined]
+    if kind is list:
+        return all(_is_scalar(item) for item in value)  # type: ignore[attr-defined]
+    return _is_scalar(value)
+
+
+def _is_scalar(value: object) -> bool:
+    kind = type(value)
+    if kind is float:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    return kind is str or kind is int or kind is bool or value is None
+
+
+@final
+class _Walk:
+    def __init__(self) -> None:
+        self.replaced = 0
+        self._nodes = 0
+
+    def safe(self, value: object, depth: int, above: tuple[int, ...]) -> object:
+        self._nodes += 1
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return str.__str__(value).encode("utf-8", "replace").decode("utf-8")
+        if isinstance(value, int):
+            number = int.__int__(value)
+            return number if -(2**63) <= number < 2**64 else str(number)
+        if isinstance(value, float):
+            if math.isfinite(value):
+                return float.__float__(value)
+            return self._described(value)
+        if depth >= MAX_DEPTH or self._nodes > MAX_NODES or id(value) in above:
+            return self._described(value)
+        inside = (*above, id(value))
+        if type(value) is dict:
+            return {_key(key): self.safe(item, depth + 1, inside) for key, item in value.items()}
+        if type(value) in (list, tuple):
+            return [self.safe(item, depth + 1, inside) for item in value]  # type: ignore[attr-defined]
+        if isinstance(value, (set, frozenset)):
+            return sorted((self.safe(item, depth + 1, inside) for item in value), key=repr)
+        return self._foreign(value, depth, inside)
+
+    def _foreign(self, value: object, depth: int, inside: tuple[int, ...]) -> object:
+        """A pydantic model, a dataclass, a date: what orjson or the object's own `model_dump` makes of it."""
+        try:
+            dump = getattr(value, "model_dump", None)
+            if callable(dump):
+                return self.safe(dump(mode="json"), depth + 1, inside)
+            if isinstance(value, Mapping):
+                return {_key(key): self.safe(item, depth + 1, inside) for key, item in value.items()}
+            return orjson.loads(orjson.dumps(value))
+        except Exception:  # the value's own code failed: it is described, and the description is counted
+            return self._described(value)
+
+    def _described(self, value: object) -> str:
+        self.replaced += 1
+        return f"<{type(value).__name__}>"
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str):
+        return str.__str__(key).encode("utf-8", "replace").decode("utf-8")
+    return f"{key}" if type(key) in (int, float, bool) or key is None else f"<{type(key).__name__}>"

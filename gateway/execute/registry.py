@@ -1,0 +1,57 @@
+"""The tools themselves. Nothing public leads from here to a function: only step 7 holds a `Registry` (I11)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+from gateway.domain.errors import UsageError
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ToolRef:
+    """What registering a tool gives back: its name. It cannot be called."""
+
+    name: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One tool: the function, whether it must be awaited, and whether another process could import it by name."""
+
+    fn: Callable[..., Any]
+    is_async: bool
+    importable: bool
+
+
+@final
+class Registry:
+    """Tools by name, each registered once."""
+
+    def __init__(self) -> None:
+        self._tools: dict[str, Registered] = {}
+
+    def add(self, name: str, fn: Callable[..., Any]) -> ToolRef:
+        if not callable(fn):
+            raise UsageError(f"tool {name!r} is not callable")
+        if name in self._tools:
+            raise UsageError(f"tool {name!r} is registered twice; give each function a name of its own")
+        target = fn if inspect.isroutine(fn) else type(fn).__call__
+        self._tools[name] = Registered(fn, inspect.iscoroutinefunction(target), _importable(fn))
+        return ToolRef(name)
+
+    def get(self, name: str) -> Registered | None:
+        return self._tools.get(name)
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self._tools)
+
+
+def _importable(fn: object) -> bool:
+    """True if a fresh interpreter finds the same thing under module and qualified name: no closure, no lambda."""
+    qualified = getattr(fn, "__qualname__", "<")
+    return "<" not in qualified and getattr(fn, "__module__", "__main__") != "__main__"
