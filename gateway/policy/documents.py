@@ -20,6 +20,14 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Label = Literal["trusted", "untrusted", "private"]
 
 
+class Misplaced(ValueError):  # noqa: N818 - pydantic's validators speak ValueError
+    """A document that contradicts itself. `path` leads from the model that noticed to the value to change."""
+
+    def __init__(self, message: str, *path: str | int) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class Document(BaseModel):
     """Strict: no unknown key, no conversion of types, frozen once read."""
 
@@ -138,29 +146,36 @@ class Contract(Document):
     result: Result = Result()
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> Contract:
+    def _names_its_own_parameters(self) -> Contract:
         properties = self.parameters.get("properties")
-        known = set(properties) if isinstance(properties, dict) else set()
+        known = tuple(properties) if isinstance(properties, dict) else ()
+        named: list[tuple[str, tuple[str | int, ...]]] = []
         for field in ("authority", "secrets", "personal", "effect_key", "serialize_by"):
-            for name in getattr(self, field):
-                if name not in known:
-                    raise ValueError(f"`{field}` names {name!r}, which is not a parameter of {self.tool}")
-        for name in self.guards:
-            if name not in known:
-                raise ValueError(f"`guards` names {name!r}, which is not a parameter of {self.tool}")
+            named += [(name, (field, index)) for index, name in enumerate(getattr(self, field))]
+        named += [(name, ("guards", name)) for name in self.guards]
         for fact_name, fact in self.facts.items():
-            for name in fact.args:
-                if name not in known:
-                    raise ValueError(f"fact `{fact_name}` names {name!r}, which is not a parameter of {self.tool}")
-        if len({rule.id for rule in self.rules}) != len(self.rules):
-            raise ValueError("two rules have the same id")
+            named += [(name, ("facts", fact_name, "args", index)) for index, name in enumerate(fact.args)]
+        for name, path in named:
+            if name not in known:
+                where = "`" + ".".join(str(part) for part in path if isinstance(part, str)) + "`"
+                raise Misplaced(f"{where} names {name!r}, but {self.tool} has only {', '.join(known) or 'none'}", *path)
+        return self
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Contract:
+        ids = [rule.id for rule in self.rules]
+        for index, one in enumerate(ids):
+            if one in ids[:index]:
+                raise Misplaced(f"two rules have the id {one!r}", "rules", index, "id")
         if self.execution.retries and not self.idempotent:
-            raise ValueError("`retries` needs `idempotent: true`: only such a call may be made twice")
+            message = "`retries` needs `idempotent: true`: only such a call may be made twice"
+            raise Misplaced(message, "execution", "retries")
         if self.execution.inline and self.execution.sandbox:
-            raise ValueError("`inline` and `sandbox` exclude each other")
+            raise Misplaced("`inline` and `sandbox` exclude each other. Remove one", "execution", "inline")
         if self.approval is not None and self.approval.when == "never":
             if any(rule.otherwise == "escalate" for rule in self.rules):
-                raise ValueError("`approval.when: never` contradicts a rule with `otherwise: escalate`")
+                message = "`when: never` contradicts a rule with `otherwise: escalate`. Use `when: rules`"
+                raise Misplaced(message, "approval", "when")
         return self
 
     @property
@@ -230,9 +245,12 @@ class Approvers(Document):
     approvers: tuple[Approver, ...] = ()
 
     @model_validator(mode="after")
-    def _unique(self) -> Approvers:
-        if len({a.id for a in self.approvers}) != len(self.approvers):
-            raise ValueError("two approvers have the same id")
-        if len({a.key for a in self.approvers}) != len(self.approvers):
-            raise ValueError("two approvers share one key, so one person could vote twice")
+    def _one_person_one_key(self) -> Approvers:
+        for index, one in enumerate(self.approvers):
+            for other in self.approvers[:index]:
+                if one.id == other.id:
+                    raise Misplaced(f"the approver {one.id!r} stands here twice", "approvers", index, "id")
+                if one.key == other.key:
+                    message = f"{one.id!r} and {other.id!r} share one key, so one person could vote twice"
+                    raise Misplaced(message, "approvers", index, "key")
         return self
