@@ -96,7 +96,7 @@ class DockerEngine:
 
         with self._client("inspect image") as client:
             try:
-                found = client.inspect_image(image)
+                found = client.inspect_image(image)  # type: ignore[no-untyped-call]
             except docker.errors.ImageNotFound:
                 return None
             return ImageFacts(found["Id"], (found.get("Config") or {}).get("Labels") or {})
@@ -104,7 +104,7 @@ class DockerEngine:
     def load_image(self, archive: Path) -> None:
         """Load a `docker save` archive from a local file."""
         with self._client("load image", LOAD_TIMEOUT_S) as client, archive.open("rb") as data:
-            for line in client.load_image(data):
+            for line in client.load_image(data):  # type: ignore[no-untyped-call]
                 if isinstance(line, dict) and "error" in line:
                     raise SandboxUnavailable(f"the daemon did not load {archive.name}: {shown(str(line).encode())}")
 
@@ -194,7 +194,8 @@ class DockerEngine:
         for attempt in range(_NAME_ATTEMPTS):
             name = NAME_PREFIX + secrets.token_hex(8)
             try:
-                return str(client.create_container_from_config(config, name)["Id"])
+                made = client.create_container_from_config(config, name)  # type: ignore[no-untyped-call]
+                return str(made["Id"])
             except docker.errors.ImageNotFound as error:
                 raise ImageNotPinned(spec.profile.image, f"the daemon has no {spec.image_id}") from error
             except docker.errors.APIError as error:
@@ -239,7 +240,7 @@ class DockerEngine:
 
         left = max(0.01, min(patience, until - time.monotonic()))
         try:
-            client.wait(container, timeout=left)
+            client.wait(container, timeout=left)  # type: ignore[arg-type]  # requests takes a float
         except (requests.exceptions.Timeout, requests.exceptions.ConnectionError):
             return not self._state(client, container).running
         return True

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from sandbox.spec import SandboxSpec
 
 # moby's defaults (oci/defaults.go) that a kernel may lack are not listed; these exist everywhere.
-MASKED = frozenset({"/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/sys/firmware"})
+MASKED = frozenset(
+    {"/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/sys/firmware"}
+)
 READ_ONLY = frozenset({"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"})
 _ADDED_BY_THE_DAEMON = ("PATH=",)
 
@@ -27,11 +29,7 @@ def differences(spec: SandboxSpec, found: Mapping[str, object]) -> dict[str, tup
     host = _mapping(found.get("HostConfig"))
     for key, asked in spec.host_config().items():
         got = host.get(key)
-        if key == "Ulimits":
-            asked, got = _by_name(asked), _by_name(got)
-        if key == "PidMode" and got == "private":
-            got = ""
-        if _plain(asked) != _plain(got):
+        if _plain(asked) != _plain(got) and not (key == "Ulimits" and _by_name(asked) == _by_name(got)):
             unlike[f"HostConfig.{key}"] = _shortened(key, asked, got)
     for key, needed in (("MaskedPaths", MASKED), ("ReadonlyPaths", READ_ONLY)):
         got = host.get(key)

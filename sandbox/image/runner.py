@@ -48,7 +48,7 @@ def run(code: bytes) -> None:
         exec(compile(code, "<code>", "exec", dont_inherit=True), main.__dict__)  # noqa: S102
     except SystemExit:
         raise
-    except BaseException as error:  # noqa: BLE001  (this is the interpreter's own last resort)
+    except BaseException as error:  # the interpreter's own last resort, moved here
         import linecache
         import traceback
 

@@ -75,11 +75,6 @@ ALLOWED: tuple[Group, ...] = (
         "getuid geteuid getgid getegid getresuid getresgid getgroups getrusage getrlimit setrlimit prlimit64 "
         "getrandom getcpu sysinfo uname capget",
     ),
-    _group(
-        "runc needs these after the filter is in place to become uid 65534 without capabilities; "
-        "without any capability they can give nothing back",
-        "capset setuid setgid setgroups setresuid setresgid",
-    ),
 )
 
 DENIED_ON_PURPOSE: tuple[Group, ...] = (
@@ -87,7 +82,7 @@ DENIED_ON_PURPOSE: tuple[Group, ...] = (
         "network: even `network none` leaves AF_PACKET, NETLINK and VSOCK",
         "socket connect bind listen accept accept4",
     ),
-    _group("kernel interfaces with a record of exploits", "io_uring_setup io_uring_enter io_uring_register userfaultfd bpf"),
+    _group("interfaces with a record of exploits", "io_uring_setup io_uring_enter io_uring_register userfaultfd bpf"),
     _group("kernel keyrings are not namespaced", "add_key keyctl request_key"),
     _group(
         "other processes' memory and descriptors",
@@ -109,8 +104,15 @@ DENIED_ON_PURPOSE: tuple[Group, ...] = (
     _group("pipe splicing (Dirty Pipe and its kin)", "splice tee vmsplice"),
     _group("device nodes", "mknod mknodat"),
     _group("modules and new kernels", "init_module finit_module delete_module kexec_load kexec_file_load"),
-    _group("the host's state", "quotactl syslog reboot swapon swapoff sethostname setdomainname acct settimeofday "
-           "clock_settime clock_adjtime adjtimex nfsservctl lookup_dcookie"),
+    _group(
+        "the host's state",
+        "quotactl syslog reboot swapon swapoff sethostname setdomainname acct settimeofday "
+        "clock_settime clock_adjtime adjtimex nfsservctl lookup_dcookie",
+    ),
+    _group(
+        "identity: the process is born with its uid and without capabilities",
+        "setuid setgid setreuid setregid setgroups setresuid setresgid setfsuid setfsgid capset",
+    ),
     _group("ownership and attributes", "chown fchown fchownat lchown setxattr lsetxattr fsetxattr removexattr"),
     _group("NUMA policy and page migration", "mbind set_mempolicy migrate_pages move_pages"),
     _group("asynchronous I/O of the old kind", "io_setup io_submit io_destroy"),
