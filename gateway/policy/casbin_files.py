@@ -1,8 +1,8 @@
 """`model.conf` and `policy.csv`: the language is Casbin's, the reading is strict.
 
-Casbin itself drops what it cannot use: a short row, `DENY`, a row of an unknown type, the rest of a matcher after `#`. Each
-of these would change who may do what without a word, so each is an error here (C017, C019-C027), with file and line.
-Only one model is accepted, RBAC with deny rows, because only that one is compiled (authorize/grants.py).
+Casbin itself drops what it cannot use: a short row, `DENY`, a row of an unknown type, the rest of a matcher after
+`#`. Each of these would change who may do what without a word, so each is an error here (C017, C019-C027), with
+file and line. Only one model is accepted, RBAC with deny rows, because only that one is compiled (authorize/grants.py).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RoleRow:
 @final
 @dataclass(frozen=True, slots=True)
 class AccessPolicy:
-    """Who may do what, as written. The texts are kept for Casbin itself, which checks what is compiled from the rows."""
+    """Who may do what, as written. The texts are kept for Casbin itself, which checks what the rows compile to."""
 
     grants: tuple[GrantRow, ...]
     roles: tuple[RoleRow, ...]
@@ -114,9 +114,11 @@ def read_policy(raw: bytes, model_text: str, tools: frozenset[str]) -> AccessPol
             case ("g", member, role):
                 roles.append(_role(member, role, number))
             case ("p", *rest):
-                raise _row_error(f"a p row is `p, subject, tool, action, effect`; this one has {len(rest)} fields", number)
+                message = f"a p row is `p, subject, tool, action, effect`; this one has {len(rest) + 1} fields, not 5"
+                raise _row_error(message, number)
             case ("g", *rest):
-                raise _row_error(f"a g row is `g, member, role`; this one has {len(rest)} fields", number)
+                message = f"a g row is `g, member, role`; this one has {len(rest) + 1} fields, not 3"
+                raise _row_error(message, number)
             case _:
                 raise _row_error(f"a row begins with p or g, not with {fields[0]!a}", number)
         if fields in seen:
@@ -154,7 +156,7 @@ def _check_subject(subject: str, line: int) -> None:
     if kind != "user":
         raise _row_error(f"a subject is `user:<id>` or `role:<name>`, with a lower case name, not {subject!a}", line)
     if name.startswith(("user:", "role:")):
-        raise _row_error(f"{subject!a} names a person like a {name.partition(':')[0]} (C027). Remove one prefix", line)
+        raise _row_error(f"{subject!a} names a person like a {name.partition(':')[0]}. Remove one prefix", line)
     try:
         check_id("a user id", name)
     except UsageError as error:
@@ -180,10 +182,15 @@ def _refuse_cycles_and_depth(rows: list[RoleRow]) -> None:
             waiting[row.member] -= 1
             if not waiting[row.member]:
                 ready.append(row.member)
-    stuck = [row for row in rows if waiting.get(row.member)]
+    stuck = {row.member: row for row in rows if waiting.get(row.member) and waiting.get(row.role)}
     if stuck:
-        names = ", ".join(sorted({row.role for row in stuck if waiting.get(row.role)}))
-        raise _row_error(f"these roles hold each other in a circle: {names}. Remove one of the rows", stuck[0].line)
+        way: list[str] = [next(iter(stuck))]
+        while (above := stuck[way[-1]].role) not in way:
+            way.append(above)
+        circle = way[way.index(above) :]
+        line = max(stuck[name].line for name in circle)
+        shown = " -> ".join([*circle, above])
+        raise _row_error(f"these roles hold each other in a circle: {shown}. Remove this row", line)
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
@@ -194,9 +201,9 @@ def _lines(text: str) -> list[tuple[int, str]]:
 
 def _why_not(value: str) -> str:
     if "#" in value:
-        return "Casbin drops everything after # in this line (C024)"
+        return "Casbin drops everything after # in this line"
     if re.search(r"eval|match|glob|regex", value, re.IGNORECASE):
-        return "this function can grant more than a reader sees (C025)"
+        return "this function can grant more than a reader sees"
     return "only the model that Toolgate ships is compiled and checked"
 
 

@@ -1,7 +1,7 @@
 """Plain data -> a document of `documents.py`, or an error that names file, line, column and what to do.
 
-Pydantic decides; here its findings are put into plain words and into their place in the file. One error a file is reported:
-a misspelt key before everything else (it usually explains the rest), then the first in reading order.
+Pydantic decides; here its findings are put into plain words and into their place in the file. One error a file is
+reported: a misspelt key before everything else (it usually explains the rest), then the first in reading order.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def _explain(document: YamlDocument, model: type[Document], finding: ErrorDetail
             return document.error(f"`{name}` must be true or false, not {shown}", path)
         case "union_tag_invalid" | "union_tag_not_found":
             key = str(context["discriminator"]).strip("'")
-            known = str(context.get("expected_tags", "")) or "one of the known kinds"
-            return document.error(f"`{key}` under `{name}` must be {known}, not {shown}", (*path, key))
+            kinds = str(context.get("expected_tags", "")) or "given"
+            return document.error(f"`{key}` under `{name}` must be {kinds}, not {shown}", (*path, key))
         case _:
             said = finding["msg"].removeprefix("Input ")
             return document.error(f"`{name}` {said[:1].lower()}{said[1:]}; it is {shown}", path)

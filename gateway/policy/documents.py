@@ -20,7 +20,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Label = Literal["trusted", "untrusted", "private"]
 
 
-class Misplaced(ValueError):  # noqa: N818 - pydantic's validators speak ValueError
+class Misplaced(ValueError):
     """A document that contradicts itself. `path` leads from the model that noticed to the value to change."""
 
     def __init__(self, message: str, *path: str | int) -> None:
@@ -141,7 +141,9 @@ class Contract(Document):
     limits: Limits = Limits()
     approval: Approval | None = None
     effect_key: tuple[str, ...] = Field(default=(), description="Parameters naming what an unknown outcome holds.")
-    serialize_by: tuple[str, ...] = Field(default=(), description="Parameters naming what only one call touches at once.")
+    serialize_by: tuple[str, ...] = Field(
+        default=(), description="Parameters naming what only one call touches at once."
+    )
     execution: Execution = Execution()
     result: Result = Result()
 
@@ -172,10 +174,10 @@ class Contract(Document):
             raise Misplaced(message, "execution", "retries")
         if self.execution.inline and self.execution.sandbox:
             raise Misplaced("`inline` and `sandbox` exclude each other. Remove one", "execution", "inline")
-        if self.approval is not None and self.approval.when == "never":
-            if any(rule.otherwise == "escalate" for rule in self.rules):
-                message = "`when: never` contradicts a rule with `otherwise: escalate`. Use `when: rules`"
-                raise Misplaced(message, "approval", "when")
+        escalates = any(rule.otherwise == "escalate" for rule in self.rules)
+        if escalates and self.approval is not None and self.approval.when == "never":
+            message = "`when: never` contradicts a rule with `otherwise: escalate`. Use `when: rules`"
+            raise Misplaced(message, "approval", "when")
         return self
 
     @property
@@ -215,7 +217,7 @@ class AuditSettings(Document):
 class AnswerCheck(Document):
     """The check of an agent's final answer in `run()`."""
 
-    on_secret: Literal["refuse", "mask"] = "refuse"
+    on_secret: Literal["refuse", "mask"] = "refuse"  # noqa: S105 - a verdict
 
 
 class Settings(Document):

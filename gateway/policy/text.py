@@ -1,8 +1,8 @@
 """Bytes of a policy file -> text that reads the same to a person and to every parser.
 
-Refused, with file and line: anything that is not UTF-8, a byte order mark (C021), NUL and other control characters, line
-ends that only some parsers see (U+0085, U+2028, U+2029, a lone carriage return) and the bidirectional controls with which
-one line can be shown as another (CVE-2021-42574).
+Refused, with file and line: anything that is not UTF-8, a byte order mark (C021), NUL and other control characters,
+line ends that only some parsers see (U+0085, U+2028, U+2029, a lone carriage return) and the bidirectional controls
+with which one line can be shown as another (CVE-2021-42574).
 """
 
 from __future__ import annotations

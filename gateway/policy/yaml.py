@@ -1,9 +1,9 @@
 """Strict YAML: one document, plain data, every value with its place in the file.
 
-The syntax is read by libyaml's event stream (PyYAML's C parser); what the events mean is decided here, by the core schema
-of YAML 1.2.2 (section 10.3): `no`, `on` and `12:30` are strings. Refused, with file, line and column (C034): duplicate keys,
-tags, anchors and aliases, merge keys, directives, a second document, keys that are not strings, numbers that read
-differently in YAML 1.1 and 1.2 or that JSON cannot hold, and anything deeper or larger than the caps below.
+libyaml (PyYAML's C parser) reads the syntax and gives events; what they mean is decided here, by the core schema of
+YAML 1.2.2 (section 10.3): `no`, `on` and `12:30` are strings. Refused, with file, line and column (C034): duplicate
+keys, tags, anchors and aliases, merge keys, directives, a second document, keys that are not strings, numbers that
+read differently in YAML 1.1 and 1.2 or that JSON cannot hold, and anything deeper or larger than the caps below.
 """
 
 from __future__ import annotations

@@ -1,0 +1,55 @@
+"""Step 2, authorize: may this principal call this tool? Deny by default (I2); forbidden and unknown read alike (I7).
+
+A call the model makes needs both `see` and `call`: what is not in its tool list cannot be called by guessing the name.
+A call the gateway makes as a fallback (`ctx.fallback`) needs `call` alone, so a tool granted `call` without `see` is
+reachable in no other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import assert_never, final
+
+from gateway.authorize.grants import DeniedByRule, Granted, Grants, NotGranted
+from gateway.domain.call import AuthorizedCall, ContractRef, ParsedCall
+from gateway.domain.decision import TOOL_NOT_AVAILABLE, Provenance, ReasonCode, Refusal, Step
+from gateway.policy.casbin_files import Action
+
+
+@final
+class Authorize:
+    """The step, over one frozen policy version."""
+
+    def __init__(self, grants: Grants, contracts: Mapping[str, ContractRef]) -> None:
+        self._grants = grants
+        self._contracts = dict(contracts)
+
+    def __call__(self, call: ParsedCall) -> AuthorizedCall | Refusal:
+        ctx = call.ctx
+        contract = self._contracts.get(call.tool)
+        if contract is None:
+            return _refusal(ReasonCode.UNKNOWN_TOOL, "no contract has this name")
+        may_call = self._may(ctx.principal.id, call.tool, "call")
+        if isinstance(may_call, Refusal):
+            return may_call
+        if not ctx.fallback:
+            may_see = self._may(ctx.principal.id, call.tool, "see")
+            if isinstance(may_see, Refusal):
+                return may_see
+        return AuthorizedCall(ctx, call, contract, may_call)
+
+    def _may(self, principal_id: str, tool: str, action: Action) -> Provenance | Refusal:
+        decision = self._grants.decide(principal_id, tool, action)
+        match decision:
+            case Granted(row):
+                return row
+            case DeniedByRule(row):
+                return _refusal(ReasonCode.DENY_RULE, f"a deny row forbids {action}", row)
+            case NotGranted():
+                return _refusal(ReasonCode.NOT_GRANTED, f"no row grants {action}")
+        assert_never(decision)
+
+
+def _refusal(reason: ReasonCode, detail: str, row: Provenance | None = None) -> Refusal:
+    """The reason and the detail are for the record; the model reads the same words whatever they are."""
+    return Refusal(Step.AUTHORIZE, reason, TOOL_NOT_AVAILABLE, detail=detail, rule=row)
