@@ -126,6 +126,9 @@ class Blocking:
         self._workers = workers
         self._loop = loop
 
+    def interrupted(self) -> BaseException | None:
+        return None
+
     async def append(self, log: AppendOnly, body: bytes) -> Durable:
         return log.append(body)
 
@@ -167,12 +170,26 @@ class Awaited:
         """`own` runs our own short work: a tool that blocks every worker must not block the database too."""
         self._workers = workers
         self._own = own
+        self._interrupted: asyncio.CancelledError | None = None
+
+    def interrupted(self) -> BaseException | None:
+        return self._interrupted
 
     async def append(self, log: AppendOnly, body: bytes) -> Durable:
-        return await log.append_async(body)
+        return await self._whole(asyncio.ensure_future(log.append_async(body)))
 
     async def blocking(self, work: Callable[[], T]) -> T:
-        return await asyncio.shield(asyncio.wrap_future(self._own.submit(work)))
+        return await self._whole(asyncio.wrap_future(self._own.submit(work)))
+
+    async def _whole(self, future: asyncio.Future[T]) -> T:
+        """Wait to the end whatever happens: a claim or a record half waited for would be a state nobody explains."""
+        while True:
+            try:
+                return await asyncio.shield(future)
+            except asyncio.CancelledError as cancelled:
+                if future.cancelled():
+                    raise
+                self._interrupted = cancelled
 
     async def worker(self, work: Callable[[], T], deadline_s: float) -> T:
         future = self._workers.submit(work)

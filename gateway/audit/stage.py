@@ -60,6 +60,7 @@ class Record:
         sandboxes: Mapping[str, dict[str, object]],
         authority: Mapping[str, tuple[str, ...]],
         personal: Mapping[str, Callable[[bytes], dict[str, object] | None]],
+        labels: Mapping[str, dict[str, str]],
     ) -> None:
         self._log = log
         self._key = key
@@ -67,6 +68,7 @@ class Record:
         self._sandboxes = sandboxes
         self._authority = authority
         self._personal = personal
+        self._labels = labels
         self.healthy = True
 
     async def event(self, event: Event, waits: Waits) -> Durable:
@@ -110,41 +112,42 @@ class Record:
         return StartedCall(call.ctx, call, position.seq, reservation)
 
     async def outcome(
-        self,
-        started: StartedCall,
-        status: str,
-        waits: Waits,
-        *,
-        released: Released | None = None,
-        executed: Executed | None = None,
-        code: str | None = None,
-        detail: str = "",
-        labels: Mapping[str, str] | None = None,
-        steps_us: Mapping[str, int] | None = None,
+        self, started: StartedCall, waits: Waits, executed: Executed, released: Released, steps_us: dict[str, int]
     ) -> None:
         """Make durable what became of an intent. Raises AuditUnavailable: then nothing may be handed on."""
-        content = released.content if released is not None else ""
-        raw = executed.value if executed is not None else b""
+        failure = released.failure
         event = CallOutcome(
-            call=_subject(started.ctx, started.cleared.validated.contract.name),
+            call=_subject(started.ctx, released.tool),
             intent_seq=started.seq,
-            status=status,
-            code=code,
-            detail=clip(detail),
-            result_digest=self._key.digest(raw, domain=b"result") if raw else None,
-            result_bytes=len(raw),
-            preview=clip(content, self._preview) if self._preview and content else "",
-            labels=dict(labels) if labels else {},
-            evidence=executed.evidence if executed is not None else {},
-            steps_us=dict(steps_us) if steps_us else {},
+            status="released" if failure is None else "failed",
+            code=failure.code if failure is not None else None,
+            detail=clip(failure.detail) if failure is not None else "",
+            result_digest=self._key.digest(executed.value, domain=b"result") if executed.value else None,
+            result_bytes=len(executed.value),
+            preview=clip(released.content, self._preview) if self._preview else "",
+            labels=self._labels.get(released.tool, {}),
+            evidence=executed.evidence,
+            steps_us=steps_us,
         )
+        await self._last(started, event, waits)
+
+    async def unknown(self, started: StartedCall, waits: Waits, detail: str, steps_us: dict[str, int]) -> None:
+        """Make durable that nobody can say what became of an intent. Raises AuditUnavailable."""
+        tool = started.cleared.validated.contract.name
+        subject = _subject(started.ctx, tool)
+        event = CallOutcome(
+            subject, started.seq, "unknown", "unknown_outcome", clip(detail), None, 0, "", {}, {}, steps_us
+        )
+        await self._last(started, event, waits)
+
+    async def _last(self, started: StartedCall, event: CallOutcome, waits: Waits) -> None:
         try:
             await self._append(encode(event), waits)
         finally:
             started.reservation.release()
 
     async def denied(
-        self, call: Partial, refusal: Refusal, waits: Waits, steps_us: Mapping[str, int] | None = None
+        self, call: Partial, refusal: Refusal, waits: Waits, steps_us: dict[str, int]
     ) -> None:
         """Record a denial. If even that fails the call stays denied, and the alarm says that a record is missing."""
         asked, parsed, shaped = _seen(call)
@@ -160,7 +163,7 @@ class Record:
             effective_digest=shaped.digest if shaped is not None else None,
             arguments=orjson.Fragment(shaped.masked) if shaped is not None else _NOTHING,
             facts=refusal.facts,
-            steps_us=dict(steps_us) if steps_us else {},
+            steps_us=steps_us,
         )
         try:
             await self._append(encode(event), waits)

@@ -66,6 +66,7 @@ class ReasonCode(StrEnum):
     NOT_REGISTERED = "not_registered"
     SANDBOX_UNAVAILABLE = "sandbox_unavailable"
     # anywhere
+    CANCELLED = "cancelled"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -37,7 +37,15 @@ class DeadlineExceeded(Exception):
 
 
 class Waits(Protocol):
-    """The places of a call that may wait."""
+    """The places of a call that may wait. One of these belongs to one call.
+
+    `append` and `blocking` finish what they began even when the caller is cancelled; `interrupted` says so
+    afterwards. Only waits for somebody else's code are cut short by a cancellation.
+    """
+
+    def interrupted(self) -> BaseException | None:
+        """The cancellation that came while our own work was under way; whoever ends the call raises it."""
+        ...
 
     async def append(self, log: AppendOnly, body: bytes) -> Durable: ...
 

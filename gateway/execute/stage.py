@@ -13,7 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, final
 
-from gateway.domain.call import CallContext, Executed, Failure, StartedCall
+from gateway.domain.call import CallContext, Executed, Failure, Released, StartedCall, Unknown
+from gateway.domain.decision import ReasonCode, Refusal, Step
 from gateway.domain.errors import ComponentFault
 from gateway.domain.waits import DeadlineExceeded, Waits
 from gateway.execute.encode import encode_result
@@ -21,10 +22,23 @@ from gateway.execute.port import CodeRunner
 from gateway.execute.registry import Registered, Registry
 from gateway.policy.documents import Execution
 
-CURRENT: ContextVar[CallContext | None] = ContextVar("toolgate_current_call", default=None)
-"""The call whose tool is running, so that a call made inside it is known to be nested."""
+
+@final
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The call whose tool is running here, and the turns it holds."""
+
+    ctx: CallContext
+    held_keys: frozenset[str]
+
+
+CURRENT: ContextVar[Running | None] = ContextVar("toolgate_running_call", default=None)
+"""Set while a tool runs, so that a call made inside it is known to be nested (C085, C141)."""
 
 TOOL_FAILED = "The tool failed."
+NOT_NOW = "The service cannot take this call now."
+RETRY_AFTER_S = (1.0, 2.0, 4.0)
+SANDBOX_GRACE_S = 30.0  # create, start and remove around the code's own deadline
 
 
 class SandboxUnavailable(ComponentFault):
@@ -48,7 +62,8 @@ class Door:
     execution: Execution
     repeatable: bool
     fresh: Callable[[bytes], dict[str, Any]]
-    runner: CodeRunner | None
+    runner: CodeRunner | None = None
+    why_no_runner: str = ""
 
 
 @final
@@ -59,11 +74,24 @@ class Execute:
         self._registry = registry
         self._doors = doors
 
-    def ready(self, tool: str) -> str | None:
-        """Why `tool` cannot be run here, or None."""
-        if self._doors[tool].execution.sandbox is not None:
-            return None if self._doors[tool].runner is not None else "no sandbox is available"
-        return None if self._registry.get(tool) is not None else "no function is registered under this name"
+    def unready(self, tool: str) -> Refusal | None:
+        """Why `tool` cannot be run in this process, or None. Asked before anything is claimed or promised."""
+        door = self._doors[tool]
+        if door.execution.sandbox is not None:
+            if door.runner is not None:
+                return None
+            return Refusal(Step.EXECUTE, ReasonCode.SANDBOX_UNAVAILABLE, NOT_NOW, detail=door.why_no_runner)
+        if self._registry.get(tool) is not None:
+            return None
+        detail = f"no function is registered as {tool!r}; call gateway.register"
+        return Refusal(Step.EXECUTE, ReasonCode.NOT_REGISTERED, NOT_NOW, detail=detail)
+
+    def pause_before_retry(self, outcome: Released | Unknown, attempt: int) -> float | None:
+        """Seconds to wait before attempt `attempt + 1`, or None if there will be none."""
+        if isinstance(outcome, Unknown) or outcome.failure is None:
+            return None
+        execution = self._doors[outcome.tool].execution
+        return RETRY_AFTER_S[attempt - 1] if attempt <= execution.retries else None
 
     async def __call__(self, call: StartedCall, waits: Waits) -> Executed | Ambiguous:
         validated = call.cleared.validated
@@ -76,7 +104,9 @@ class Execute:
         registered = self._registry.get(tool)
         if registered is None:
             return _failed(call, "tool_failed", f"{tool} is not registered")
-        token = CURRENT.set(call.ctx)
+        key = validated.shaped.serialize_key
+        held = call.ctx.held_keys if key is None else call.ctx.held_keys | {key}
+        token = CURRENT.set(Running(call.ctx, held))
         try:
             value = await _run(registered, door.execution, arguments, waits)
         except DeadlineExceeded as late:
@@ -112,9 +142,6 @@ class Execute:
         body = encode_result(run.value).body
         failure = None if run.ok else Failure(run.code, "The code did not finish.", detail=run.code)
         return Executed(call.ctx, call, body, failure, run.evidence)
-
-
-SANDBOX_GRACE_S = 30.0  # create, start and remove around the code's own deadline
 
 
 async def _run(registered: Registered, execution: Execution, arguments: dict[str, Any], waits: Waits) -> object:

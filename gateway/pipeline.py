@@ -1,0 +1,218 @@
+"""One call, top to bottom. The numbers are `domain.decision.Step` and stand in docs/architecture.md.
+
+    0 admit      -> RawCall         4 validate -> ShapedCall, ValidatedCall   8 release -> Released
+    1 parse      -> ParsedCall      5 clear    -> ClearedCall | Draft
+    2 authorize  -> AuthorizedCall  6 record   -> StartedCall
+    3 limit      -> LimitedCall     7 execute  -> Executed | Ambiguous
+
+Each step takes the type that the step before gave, or ends the call with a `Refusal`. Before an intent is durable, a
+surprise denies; after it, whatever is not a durable outcome is `Unknown` (I2, I3). Two stores, one order (I5):
+claim (database, 5), intent (log, 6), execute (7), outcome (log, 8), done (database, 8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from gateway.admit import Admit
+from gateway.audit.stage import Partial, Record
+from gateway.authorize.stage import Authorize
+from gateway.clear.stage import Clear, Draft
+from gateway.domain.call import (
+    ClearedCall,
+    Denied,
+    Executed,
+    Outcome,
+    RawCall,
+    Released,
+    ShapedCall,
+    StartedCall,
+    Unknown,
+    ValidatedCall,
+)
+from gateway.domain.decision import ReasonCode, Refusal, Step
+from gateway.domain.errors import AuditUnavailable, StateUnavailable
+from gateway.domain.waits import Waits
+from gateway.execute.stage import Ambiguous, Execute
+from gateway.limit.stage import Limit
+from gateway.parse.stage import Parse
+from gateway.release import Release
+from gateway.serialize import KeyedLocks
+from gateway.trace import Trace
+from gateway.validate.stage import Validate
+
+TURN_S = 30.0  # the longest wait for another call on the same thing
+NOT_NOW = "The service cannot take this call now."
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Everything compiled from one policy version (I6), and what outlives it."""
+
+    digest: str
+    admit: Admit
+    parse: Parse
+    authorize: Authorize
+    limit: Limit
+    validate: Validate
+    clear: Clear
+    record: Record
+    execute: Execute
+    release: Release
+    locks: KeyedLocks
+
+
+@final
+class Passage:
+    """One call on its way through the steps. `seen` is the furthest state it reached, for the record of a denial."""
+
+    __slots__ = ("seen", "to", "tool", "trace", "waits")
+
+    def __init__(self, raw: RawCall, to: Stages, waits: Waits) -> None:
+        self.seen: Partial = raw
+        self.tool = raw.tool if isinstance(raw.tool, str) else ""
+        self.to = to
+        self.waits = waits
+        self.trace = Trace()
+
+    async def govern(self, raw: RawCall) -> Outcome:
+        """Every end is recorded before it is returned; a pause for a person is an end for now."""
+        refusal = self.to.admit(raw)  # 0
+        if refusal is not None:
+            return await self.deny(refusal)
+        try:
+            outcome = await self.decide(raw)
+        except (AuditUnavailable, StateUnavailable) as fault:
+            audit = isinstance(fault, AuditUnavailable)
+            reason = ReasonCode.AUDIT_UNAVAILABLE if audit else ReasonCode.STATE_UNAVAILABLE
+            return await self.deny(Refusal(Step.RECORD, reason, NOT_NOW, detail=str(fault)))
+        except Exception as surprise:  # I2: what nobody foresaw denies; nothing of the kind comes out of `effect`
+            detail = f"{type(surprise).__name__}: {surprise}"
+            return await self.deny(Refusal(Step.RECORD, ReasonCode.INTERNAL_ERROR, NOT_NOW, detail=detail))
+        finally:
+            self.to.admit.leave(raw.ctx)
+        if (gone := self.waits.interrupted()) is not None:
+            raise gone
+        return outcome
+
+    async def decide(self, raw: RawCall) -> Outcome:
+        """Steps 1 to 4, as far as they look at nothing but the call; then the turn on whatever it touches (I13)."""
+        to = self.to
+        parsed = to.parse(raw)  # 1
+        if isinstance(parsed, Refusal):
+            return await self.deny(parsed)
+        self.seen = parsed
+        self.trace.mark(Step.PARSE)
+        authorized = to.authorize(parsed)  # 2
+        if isinstance(authorized, Refusal):
+            return await self.deny(authorized)
+        self.seen = authorized
+        self.trace.mark(Step.AUTHORIZE)
+        limited = to.limit(authorized)  # 3
+        if isinstance(limited, Refusal):
+            return await self.deny(limited)
+        self.seen = limited
+        self.trace.mark(Step.LIMIT)
+        shaped = to.validate.shape(limited)  # 4, schema and normalisation
+        if isinstance(shaped, Refusal):
+            return await self.deny(shaped)
+        self.seen = shaped
+        key = shaped.serialize_key
+        if key is None:
+            return await self.judge(shaped)
+        if key in raw.ctx.held_keys or not await to.locks.acquire(key, self.waits, TURN_S):
+            return await self.deny(_BUSY)
+        try:
+            return await self.judge(shaped)
+        finally:
+            to.locks.release(key)
+
+    async def judge(self, shaped: ShapedCall) -> Outcome:
+        """The rest of step 4, under the turn: facts, guards and rules; then whether a person must agree."""
+        to = self.to
+        generation = await to.clear.generation(shaped.effect_key, self.waits)
+        if isinstance(generation, Refusal):
+            return await self.deny(generation)
+        validated = await to.validate.judge(shaped, self.waits, to.authorize.view(shaped.limited), generation)  # 4
+        if isinstance(validated, Refusal):
+            return await self.deny(validated)
+        self.seen = validated
+        self.trace.mark(Step.VALIDATE)
+        try:
+            return await self.clear(validated)
+        finally:
+            to.validate.close(validated)
+
+    async def clear(self, validated: ValidatedCall) -> Outcome:
+        """Step 5. A request is recorded before it is stored, and stored before anybody is told."""
+        to = self.to
+        why_not = to.execute.unready(validated.contract.name)
+        if why_not is not None:
+            return await self.deny(Refusal(Step.EXECUTE, why_not.reason, NOT_NOW, detail=why_not.detail))
+        cleared = await to.clear(validated, self.waits)  # 5
+        if isinstance(cleared, Refusal):
+            return await self.deny(cleared)
+        if isinstance(cleared, Draft):
+            await to.record.event(cleared.event, self.waits)
+            return await to.clear.park(cleared, self.waits)
+        self.seen = cleared
+        self.trace.mark(Step.CLEAR)
+        return await self.run(cleared)
+
+    async def run(self, cleared: ClearedCall) -> Outcome:
+        """Steps 6 to 8, again after a pause while an idempotent call fails; each attempt has an intent of its own."""
+        to = self.to
+        attempt, verdict, content = 0, "burnt", ""
+        try:
+            while True:
+                attempt += 1
+                gone = self.waits.interrupted()
+                started = _CANCELLED if gone else await to.record.intent(cleared, attempt, self.waits)  # 6
+                if isinstance(started, Refusal):
+                    return await self.deny(started)
+                verdict = "unknown"
+                self.trace.mark(Step.RECORD)
+                executed = await to.execute(started, self.waits)  # 7
+                self.trace.mark(Step.EXECUTE)
+                outcome = await self.end(started, executed)  # 8
+                if isinstance(executed, Ambiguous) and executed.cancelled is not None:
+                    raise executed.cancelled
+                if isinstance(outcome, Released):
+                    verdict, content = "done", outcome.content
+                pause = to.execute.pause_before_retry(outcome, attempt)
+                if pause is None:
+                    return outcome
+                await self.waits.sleep(pause)
+        finally:
+            await to.clear.finish(cleared, verdict, content, self.waits)
+
+    async def end(self, started: StartedCall, executed: Executed | Ambiguous) -> Released | Unknown:
+        """Step 8. A result whose outcome is not durable is withheld, and the call is `Unknown` (I3)."""
+        tool = started.cleared.validated.contract.name
+        try:
+            if isinstance(executed, Executed):
+                released = self.to.release(executed)
+                self.trace.mark(Step.RELEASE)
+                await self.to.record.outcome(started, self.waits, executed, released, self.trace.us())
+                return released
+            await self.to.record.unknown(started, self.waits, executed.detail, self.trace.us())
+            return Unknown(started.ctx, tool, executed.detail)
+        except Exception as fault:  # after an intent a surprise is never a denial; a missing outcome reads as unknown
+            return Unknown(started.ctx, tool, f"{type(fault).__name__}: {fault}")
+
+    async def deny(self, refusal: Refusal) -> Denied:
+        """Record the denial, then say so."""
+        self.trace.mark(refusal.step)
+        await self.to.record.denied(self.seen, refusal, self.waits, self.trace.us())
+        return Denied(self.seen.ctx, self.tool, refusal)
+
+
+_CANCELLED = Refusal(Step.RECORD, ReasonCode.CANCELLED, "The caller gave up before the call began.")
+_BUSY = Refusal(
+    Step.VALIDATE,
+    ReasonCode.BUSY,
+    "Another call is working on the same thing.",
+    "Wait for its result before you try again.",
+)
