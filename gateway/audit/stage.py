@@ -146,9 +146,7 @@ class Record:
         finally:
             started.reservation.release()
 
-    async def denied(
-        self, call: Partial, refusal: Refusal, waits: Waits, steps_us: dict[str, int]
-    ) -> None:
+    async def denied(self, call: Partial, refusal: Refusal, waits: Waits, steps_us: dict[str, int]) -> None:
         """Record a denial. If even that fails the call stays denied, and the alarm says that a record is missing."""
         asked, parsed, shaped = _seen(call)
         event = CallDenied(
