@@ -24,9 +24,7 @@ def read_chat(body: dict[str, object]) -> Conversation:
     """The conversation of one request. Raises ApiError where the real API answers 400."""
     model = required_text(body, "model", "model")
     if body.get("stream"):
-        raise ApiError(
-            "The scripted server does not stream yet; send the request without 'stream'.", param="stream"
-        )
+        raise ApiError("The scripted server does not stream yet; send the request without 'stream'.", param="stream")
     if body.get("n") not in (None, 1):
         raise ApiError("The scripted server gives one choice; send the request with 'n' of 1.", param="n")
     for old, new in {"functions": "tools", "function_call": "tool_choice"}.items():
@@ -107,9 +105,7 @@ class _Messages:
         elif isinstance(refusal, str):
             self.turns.append(Said("assistant", refusal))
         elif calls is None:
-            raise ApiError(
-                f"Invalid value for '{at}.content': expected a string, got null.", param=f"{at}.content"
-            )
+            raise ApiError(f"Invalid value for '{at}.content': expected a string, got null.", param=f"{at}.content")
         if calls is None:
             return
         items = as_list(calls, f"{at}.tool_calls")

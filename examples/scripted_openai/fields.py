@@ -23,9 +23,7 @@ def as_list(value: object, param: str) -> list[object]:
 
 def required(holder: dict[str, object], key: str, param: str) -> object:
     if key not in holder:
-        raise ApiError(
-            f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
-        )
+        raise ApiError(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
     return holder[key]
 
 

@@ -63,9 +63,7 @@ def read_responses(body: Item, store: ResponseStore) -> tuple[Conversation, list
     """The conversation of one request, and all its items, stored ones first. Raises ApiError."""
     model = required_text(body, "model", "model")
     if body.get("stream"):
-        raise ApiError(
-            "The scripted server does not stream yet; send the request without 'stream'.", param="stream"
-        )
+        raise ApiError("The scripted server does not stream yet; send the request without 'stream'.", param="stream")
     for old, now in MOVED.items():
         if old in body:
             raise ApiError(
@@ -168,9 +166,7 @@ class _Items:
         call_id = required_text(item, "call_id", f"{at}.call_id")
         text = content_text(required(item, "output", f"{at}.output"), f"{at}.output")
         if call_id not in self.calls:
-            raise ApiError(
-                f"No tool call found for function call output with call_id {call_id}.", param="input"
-            )
+            raise ApiError(f"No tool call found for function call output with call_id {call_id}.", param="input")
         if call_id in self.answered:
             raise ApiError(f"Duplicate function_call_output for call_id '{call_id}'.", param="input")
         self.answered.add(call_id)

@@ -62,9 +62,7 @@ def check_tools(body: dict[str, object], api: Api) -> tuple[str, ...]:
         tool = as_object(raw, f"tools[{index}]")
         name = _check_tool(tool, f"tools[{index}]", api)
         if name in names and tool["type"] not in HOSTED:
-            raise ApiError(
-                f"Invalid 'tools': the name '{name}' is used twice.", param="tools", code="invalid_value"
-            )
+            raise ApiError(f"Invalid 'tools': the name '{name}' is used twice.", param="tools", code="invalid_value")
         names.append(name)
     _check_choice(body, names, api)
     return tuple(names)
@@ -142,10 +140,7 @@ def _chosen(choice: dict[str, object], api: Api) -> list[str]:
         if mode not in ("auto", "required"):
             raise ApiError(f"Invalid value: '{mode}'.", param=f"{at}.mode", code="invalid_value")
         tools = as_list(required(choice, "tools", f"{at}.tools"), f"{at}.tools")
-        return [
-            _named(as_object(tool, f"{at}.tools[{i}]"), f"{at}.tools[{i}]", api)
-            for i, tool in enumerate(tools)
-        ]
+        return [_named(as_object(tool, f"{at}.tools[{i}]"), f"{at}.tools[{i}]", api) for i, tool in enumerate(tools)]
     return [_named(choice, "tool_choice", api)]
 
 

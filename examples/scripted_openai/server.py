@@ -84,9 +84,7 @@ class ScriptedOpenAI:
     ) -> None:
         self._server.stop()
 
-    def respond(
-        self, path: str, headers: dict[str, str], payload: bytes
-    ) -> tuple[int, bytes, dict[str, str]]:
+    def respond(self, path: str, headers: dict[str, str], payload: bytes) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and headers of the answer; the request is recorded."""
         body: dict[str, object] | None = None
         extra: dict[str, str] = {}

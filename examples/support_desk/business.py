@@ -152,9 +152,7 @@ class Shop:
 
     def search(self, customer_id: str, status: str | None, limit: int) -> list[Order]:
         """Orders of one customer, newest first; of one status if named."""
-        where = (
-            "WHERE o.customer_id = ? AND (? IS NULL OR o.status = ?) ORDER BY o.placed_on DESC, o.id LIMIT ?"
-        )
+        where = "WHERE o.customer_id = ? AND (? IS NULL OR o.status = ?) ORDER BY o.placed_on DESC, o.id LIMIT ?"
         with self._connection() as connection:
             rows = connection.execute(ORDER_COLUMNS + where, (customer_id, status, status, limit)).fetchall()
         return [Order(*row) for row in rows]
@@ -178,9 +176,7 @@ class Shop:
                 "INSERT INTO refunds VALUES (?, ?, ?, ?, ?)",
                 (refund_id, order_id, amount_cents, reason, _now()),
             )
-            _enter(
-                connection, "refund", order_id, amount_cents=amount_cents, reason=reason, refund_id=refund_id
-            )
+            _enter(connection, "refund", order_id, amount_cents=amount_cents, reason=reason, refund_id=refund_id)
         return refund_id
 
     def close_account(self, customer_id: str, reason: str, pin: str) -> None:

@@ -98,9 +98,7 @@ class _Inbox:
         part = message.get_body(("plain",))
         body = part.get_content() if part is not None else ""
         for recipient in envelope.rcpt_tos:
-            self._shop.receive_mail(
-                envelope.mail_from or "", recipient, str(message["subject"] or ""), str(body)
-            )
+            self._shop.receive_mail(envelope.mail_from or "", recipient, str(message["subject"] or ""), str(body))
         return "250 Message accepted for delivery"
 
 

@@ -96,9 +96,7 @@ def read_report(path: BinaryIO) -> dict[str, object]:
     """The text of a report. `path` is the report opened for reading, no name. Raises ReportTooLargeError."""
     content = path.read(MAX_REPORT_BYTES + 1)
     if len(content) > MAX_REPORT_BYTES:
-        raise ReportTooLargeError(
-            f"the report holds more than {MAX_REPORT_BYTES} bytes; ask for a part of it"
-        )
+        raise ReportTooLargeError(f"the report holds more than {MAX_REPORT_BYTES} bytes; ask for a part of it")
     return {"text": content.decode("utf-8"), "bytes": len(content)}
 
 
