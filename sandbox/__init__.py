@@ -11,6 +11,7 @@ from sandbox.docker import DockerEngine
 from sandbox.failure import (
     ImageBuildError,
     ImageNotPinned,
+    InputRefused,
     ProfileError,
     RunCancelled,
     SandboxError,
@@ -35,6 +36,7 @@ __all__ = [
     "SandboxRefused",
     "ImageNotPinned",
     "ProfileError",
+    "InputRefused",
     "RunCancelled",
     "ImageBuildError",
 ]

@@ -12,12 +12,16 @@ class SandboxError(Exception):
 
 
 class ProfileError(SandboxError):
-    """A sandbox profile, or the input for a run, is not acceptable. `field` names the part."""
+    """A sandbox profile is not acceptable. `field` names the part."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"sandbox profile: {field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class InputRefused(SandboxError):
+    """The code or an input file of a run has no acceptable name or size."""
 
 
 class SandboxUnavailable(SandboxError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -22,6 +23,7 @@ MIB: Final = 1 << 20
 NOBODY: Final = "65534:65534"
 HOSTNAME: Final = "sandbox"
 CPU_PERIOD_US: Final = 100_000  # the kernel's default (Documentation/scheduler/sched-bwc)
+_IMAGE_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 TMP_INODES: Final = 4096  # a tmpfs of empty files would otherwise fill kernel memory first
 
 # Amounts a profile may ask for: (lowest, highest). Beyond them a mistake is likelier than a need.
@@ -103,6 +105,10 @@ class SandboxSpec:
     profile: SandboxProfile
     image_id: str
     seccomp: str
+
+    def __post_init__(self) -> None:
+        if _IMAGE_ID.fullmatch(self.image_id) is None:
+            raise ProfileError("image", f"{self.image_id!r} is no image id (sha256:<64 hex>): a tag can move")
 
     @property
     def digest(self) -> str:

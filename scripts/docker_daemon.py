@@ -11,7 +11,6 @@ Settings: TOOLGATE_NO_INSTALL=1 (never install), TOOLGATE_DOCKER_DIR (data folde
 `.cache/docker` in the checkout), TOOLGATE_SANDBOX_CACHE (image archive and lock; default `.cache/toolgate`).
 Standard library only.
 """
-# ruff: noqa: S603, S607  (fixed argv without a shell; the tools are found on the operator's PATH)
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def profile() -> dict[str, object]:
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": EPERM,
-        # Only the native ABI: x32 and i386 calls would bypass the argument masks, so they end in EPERM.
+        # Only the native ABI: x32 and i386 calls would bypass the argument masks, so they are not let through.
         "archMap": [
             {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []},
             {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": []},

@@ -1,0 +1,250 @@
+"""Looks at the container from inside and prints one JSON object `{probe: [passed, what was seen]}`.
+
+Sent as code by `sandbox/self_check.py`; expected amounts come on stdin. It is our own program, so its
+output may be believed. Standard library only.
+"""
+
+import ctypes
+import errno
+import json
+import os
+import platform
+import resource
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+Seen = list[object]  # [passed, what was seen]
+
+# x86_64 numbers (arch/x86/entry/syscalls/syscall_64.tbl), aarch64 numbers (include/uapi/asm-generic/unistd.h).
+DENIED = {
+    "io_uring_setup": (425, 425), "userfaultfd": (323, 282), "bpf": (321, 280), "keyctl": (250, 219),
+    "add_key": (248, 217), "request_key": (249, 218), "ptrace": (101, 117), "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271), "kcmp": (312, 272), "pidfd_getfd": (438, 438), "perf_event_open": (298, 241),
+    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "fsopen": (430, 430),
+    "move_mount": (429, 429), "open_tree": (428, 428), "pivot_root": (155, 41), "chroot": (161, 51),
+    "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "memfd_create": (319, 279),
+    "memfd_secret": (447, 447), "personality": (135, 92), "shmget": (29, 194), "semget": (64, 190),
+    "msgget": (68, 186), "mq_open": (240, 180), "splice": (275, 76), "tee": (276, 77), "vmsplice": (278, 75),
+    "mknodat": (259, 33), "kexec_load": (246, 104), "init_module": (175, 105), "finit_module": (313, 273),
+    "quotactl": (179, 60), "syslog": (103, 116), "socket": (41, 198), "connect": (42, 203), "bind": (49, 200),
+    "execveat": (322, 281), "setuid": (105, 146), "fanotify_init": (300, 262), "io_setup": (206, 0),
+}  # fmt: skip
+X86_ONLY = {"modify_ldt": 154}
+FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16, "AF_PACKET": 17, "AF_VSOCK": 40}
+CLONE, CLONE3 = (56, 220), 435
+NEW_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
+DEVICES = {
+    "fd",
+    "full",
+    "mqueue",
+    "null",
+    "ptmx",
+    "pts",
+    "random",
+    "stderr",
+    "stdin",
+    "stdout",
+    "tty",
+    "urandom",
+    "zero",
+}
+LIBC = ctypes.CDLL(None, use_errno=True)
+ARM = platform.machine() == "aarch64"
+
+
+def status() -> dict[str, str]:
+    with open("/proc/self/status") as lines:
+        return {key: value.strip() for key, value in (line.split(":", 1) for line in lines)}
+
+
+def named(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, str(error.errno))
+
+
+def refused(action: Callable[[], object], *codes: int) -> Seen:
+    """[True, the error] where `action` fails with one of `codes`."""
+    try:
+        action()
+    except OSError as error:
+        return [error.errno in codes, named(error)]
+    return [False, "succeeded"]
+
+
+def call(number: int, *arguments: int) -> int:
+    """errno of a raw system call, 0 where it succeeded."""
+    ctypes.set_errno(0)
+    done = LIBC.syscall(ctypes.c_long(number), *(ctypes.c_long(a) for a in (*arguments, 0, 0, 0, 0, 0, 0)[:6]))
+    return ctypes.get_errno() if done == -1 else 0
+
+
+def write_file(path: str) -> None:
+    with open(path, "wb") as target:
+        target.write(b"x")
+
+
+def run_from_tmp() -> None:
+    with open(sys.executable, "rb") as source, open("/tmp/python", "wb") as target:  # noqa: S108
+        target.write(source.read())
+    os.chmod("/tmp/python", 0o755)  # noqa: S103, S108
+    try:
+        subprocess.run(["/tmp/python", "-c", "pass"], check=False)  # noqa: S108
+    finally:
+        os.unlink("/tmp/python")  # noqa: S108
+
+
+def fill_tmp() -> Seen:
+    block = bytes(1 << 20)
+    written = 0
+    try:
+        for number in range(1 << 16):
+            with open(f"/tmp/fill{number}", "wb", buffering=0) as target:  # noqa: S108
+                for _ in range(8):
+                    written += target.write(block)
+    except OSError as error:
+        return [error.errno == errno.ENOSPC, f"{named(error)} after {written} bytes"]
+    finally:
+        for name in os.listdir("/tmp"):  # noqa: S108
+            if name.startswith("fill"):
+                os.unlink(f"/tmp/{name}")  # noqa: S108
+    return [False, "no end"]
+
+
+def set_id_files() -> Seen:
+    found = []
+    for folder, _, names in os.walk("/"):
+        if folder.startswith(("/proc", "/sys")):
+            continue
+        for name in names:
+            mode = os.lstat(os.path.join(folder, name)).st_mode
+            if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
+                found.append(os.path.join(folder, name))
+    return [not found, found]
+
+
+def cpu_share(limit: float) -> Seen:
+    """Two burners; the CPU time they got over the wall time must stay near the quota."""
+    began = time.monotonic()
+    for _ in range(2):
+        if os.fork() == 0:
+            while time.monotonic() - began < 0.6:
+                pass
+            os._exit(0)
+    used = 0.0
+    for _ in range(2):
+        times = os.wait3(0)[2]
+        used += times.ru_utime + times.ru_stime
+    share = used / (time.monotonic() - began)
+    return [share <= limit * 1.3, round(share, 2)]  # a period's rest may be used at the end
+
+
+def fork_until_refused(limit: int) -> Seen:
+    children, code = [], 0
+    try:
+        for _ in range(limit + 1):
+            child = os.fork()
+            if child == 0:
+                time.sleep(30)
+                os._exit(0)
+            children.append(child)
+    except OSError as error:
+        code = error.errno or 0
+    for child in children:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    return [code == errno.EAGAIN and len(children) < limit, f"{len(children)} children, errno {code}"]
+
+
+def open_socket(family: int) -> Seen:
+    return refused(lambda: socket.socket(family, socket.SOCK_DGRAM).close(), errno.EPERM)
+
+
+def interfaces() -> list[str]:
+    with open("/proc/net/dev") as lines:
+        return sorted(line.split(":")[0].strip() for line in lines.readlines()[2:])
+
+
+def main(expected: dict[str, Any]) -> None:
+    seen: dict[str, Seen] = {}
+    facts = status()
+    seen["root_read_only"] = refused(lambda: write_file("/x"), errno.EROFS)
+    seen["tmp_noexec"] = refused(run_from_tmp, errno.EACCES, errno.EPERM)
+    seen["tmp_bounded"] = fill_tmp()
+    caps = {key: facts[key] for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+    seen["no_capabilities"] = [all(int(value, 16) == 0 for value in caps.values()), caps]
+    seen["no_new_privileges"] = [facts["NoNewPrivs"] == "1", facts["NoNewPrivs"]]
+    seen["not_root"] = [
+        os.getresuid() == (65534,) * 3 and set(os.getgroups()) <= {65534},
+        [os.getuid(), os.getgroups()],
+    ]
+    seen["only_loopback"] = [interfaces() == ["lo"], interfaces()]
+    opened = {name: open_socket(number) for name, number in FAMILIES.items()}
+    seen["no_sockets"] = [all(ok for ok, _ in opened.values()), opened]
+    seen["no_shared_memory"] = [not os.path.exists("/dev/shm"), os.path.exists("/dev/shm")]  # noqa: S108
+    wrong = {}
+    for name, numbers in DENIED.items():
+        got = call(numbers[ARM])
+        if got != errno.EPERM:
+            wrong[name] = got
+    if not ARM:
+        wrong |= {name: got for name, number in X86_ONLY.items() if (got := call(number)) != errno.EPERM}
+    wrong |= {
+        f"clone({flag:#x})": got for flag in NEW_NAMESPACES if (got := call(CLONE[ARM], flag | 17)) != errno.EPERM
+    }
+    if (got := call(CLONE3)) != errno.ENOSYS:
+        wrong["clone3"] = got
+    seen["seccomp"] = [facts["Seccomp"] == "2" and not wrong, wrong]
+    limits = {"nofile": resource.RLIMIT_NOFILE, "fsize": resource.RLIMIT_FSIZE, "core": resource.RLIMIT_CORE}
+    got_limits = {name: list(resource.getrlimit(number)) for name, number in limits.items()}
+    seen["ulimits"] = [got_limits == expected["ulimits"], got_limits]
+    with open("/proc/self/oom_score_adj") as file:
+        score = file.read().strip()
+    seen["oom_score"] = [score == "1000", score]
+    with open("/proc/1/comm") as file:
+        first = file.read().strip()
+    seen["init_is_first"] = [os.getpid() != 1 and "python" not in first, first]
+    with open("/proc/keys", "rb") as file:
+        keys = len(file.read())
+    seen["kernel_keys_masked"] = [keys == 0, keys]
+    seen["kernel_settings_read_only"] = refused(
+        lambda: write_file("/proc/sys/kernel/core_pattern"), errno.EROFS, errno.EACCES
+    )
+    devices = set(os.listdir("/dev"))
+    seen["few_devices"] = [devices <= DEVICES, sorted(devices - DEVICES)]
+    doors = [path for path in ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd") if os.path.exists(path)]
+    seen["no_docker_socket"] = [not doors, doors]
+    with open("/proc/self/cgroup") as file:
+        groups = [line.strip().split(":", 2)[2] for line in file]
+    seen["cgroup_private"] = [all(path == "/" for path in groups), sorted(set(groups))]
+    seen["cgroup_read_only"] = refused(lambda: os.mkdir("/sys/fs/cgroup/x"), errno.EROFS, errno.EACCES, errno.ENOENT)
+    seen["environment_empty"] = [not os.environ, dict(os.environ)]
+    seen["fixed_hostname"] = [os.uname().nodename == "sandbox", os.uname().nodename]
+    shells = [
+        path
+        for path in ("/bin/sh", "/usr/bin/sh", "/bin/bash", "/usr/bin/apt", "/usr/bin/dpkg")
+        if os.path.exists(path)
+    ]
+    seen["no_shell"] = [not shells, shells]
+    seen["no_set_id_files"] = set_id_files()
+    seen["processes_bounded"] = fork_until_refused(expected["processes"])
+    seen["cpu_bounded"] = cpu_share(expected["cpus"])
+    with open("/proc/self/uid_map") as file:
+        mapping = file.read().split()
+    seen["user_namespace"] = [mapping[:2] != ["0", "0"], mapping]
+    try:
+        with open("/proc/self/attr/current") as file:
+            profile = file.read().strip("\0\n")
+    except OSError as error:
+        profile = f"unconfined ({named(error)})"
+    seen["apparmor"] = ["unconfined" not in profile and bool(profile), profile]
+    with open("/proc/version") as file:
+        banner = file.read()
+    seen["own_kernel"] = ["gVisor" in banner, banner.split("(")[0].strip()]
+    print(json.dumps(seen))
+
+
+main(json.load(sys.stdin))
