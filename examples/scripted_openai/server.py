@@ -96,7 +96,7 @@ class ScriptedOpenAI:
         except ApiError as error:
             status, answer = error.status, error.body()
             extra = RETRY_AT_ONCE if error.code == "queued_fault" else {}
-        except Exception as error:  # noqa: BLE001  a rule is any Python: its mistake goes to the client
+        except Exception as error:  # a rule is any Python: its mistake goes to the client
             text = f"The script failed: {type(error).__name__}: {error}"
             failed = ApiError(text, status=500, code="script_failed", kind="server_error")
             status, answer, extra = failed.status, failed.body(), NO_RETRY

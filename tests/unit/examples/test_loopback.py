@@ -12,7 +12,7 @@ from examples.loopback import LoopbackHandler, LoopbackServer
 
 
 class Echo(LoopbackHandler):
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  the name is the base class's
         self.answer(200, self.read_body())
 
 
