@@ -1,0 +1,1 @@
+"""OpenAI's shapes to ours and back: translates, decides nothing."""
