@@ -1,0 +1,220 @@
+"""What an agent holds: one conversation of one principal, and the only public way to a tool (I11).
+
+`dispatch` takes the tool calls of a model's message and gives back the messages that answer them, every id exactly
+once. `judge` does the same with typed outcomes. `run` is the whole loop. Nothing here decides: every call goes
+through `pipeline.Passage`, under one policy version from its first step to its last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+from gateway.audit.stage import Record
+from gateway.clear.requests import Requests
+from gateway.domain.call import CallContext, Outcome, Parked, RawCall, ToolCall
+from gateway.domain.errors import UsageError
+from gateway.domain.event import Event
+from gateway.domain.ids import Principal, new_id
+from gateway.domain.instant import Clock
+from gateway.domain.keyed import DigestKey
+from gateway.domain.waits import Waits
+from gateway.execute.stage import CURRENT
+from gateway.pipeline import Passage, Stages
+from gateway.shapes.answers import write_answers, write_late
+from gateway.shapes.calls import Format, read_calls
+from gateway.shapes.tools import ToolLists
+from gateway.waiting import Awaited, Blocking, OwnLoop, Workers, drive
+
+Defer = Literal["answer", "pause"]
+
+MAX_CALLS_A_TURN = 128  # calls in one model message; more are refused one and all
+
+
+class CallsParked(UsageError):
+    """`dispatch` of a session with `defer="pause"` met a call that waits for a person. Use `run`, or "answer"."""
+
+    def __init__(self, request_ids: tuple[str, ...], outcomes: tuple[Outcome, ...]) -> None:
+        super().__init__(f"waiting for a person: {', '.join(request_ids)}; use session.run, or defer='answer'")
+        self.request_ids = request_ids
+        self.outcomes = outcomes
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy version as sessions need it: the stages and the tool lists (I6)."""
+
+    stages: Stages
+    tools: ToolLists
+    visible: Callable[[str], tuple[str, ...]]
+    inline: frozenset[str]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What every session of one gateway shares. `policy` gives the version in force and is read once a call."""
+
+    policy: Callable[[], Policy]
+    clock: Clock
+    key: DigestKey
+    workers: Workers
+    own: Executor
+    own_loop: OwnLoop
+    requests: Requests
+    record: Record
+
+
+@final
+class Session:
+    """One conversation. Cheap to make; all that lasts is shared by every session of the same names."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        principal: Principal,
+        conversation: str,
+        on_behalf_of: Principal | None,
+        defer: Defer,
+    ) -> None:
+        self._engine = engine
+        self.principal = principal
+        self.conversation = conversation
+        self.on_behalf_of = on_behalf_of
+        self.defer = defer
+
+    def tools(self, format: Format = "chat") -> list[dict[str, Any]]:
+        """The tools this principal may see and call, in a stable order, ready for `tools=` of the API named."""
+        policy = self._engine.policy()
+        return policy.tools.render(policy.visible(self.principal.id), format)
+
+    async def dispatch(self, tool_calls: Iterable[object]) -> list[dict[str, Any]]:
+        """Answer the tool calls of a model's message. Returns the messages to append, in the calls' own shape."""
+        asked = read_calls(tool_calls)
+        return self._answers(asked.format, await self.judge(asked.calls))
+
+    def dispatch_sync(self, tool_calls: Iterable[object]) -> list[dict[str, Any]]:
+        """`dispatch` for programs without an event loop; works inside a running one too, and then blocks it."""
+        asked = read_calls(tool_calls)
+        return self._answers(asked.format, self.judge_sync(asked.calls))
+
+    async def judge(self, calls: Sequence[ToolCall]) -> list[Outcome]:
+        """Take each call through the pipeline; two or more at once. One outcome a call, in order."""
+        policy = self._engine.policy()
+        passages = [self._passage(call, calls, policy, self._awaited()) for call in calls]
+        if len(passages) == 1:
+            return [await passages[0]]
+        return list(await asyncio.gather(*passages))
+
+    def judge_sync(self, calls: Sequence[ToolCall]) -> list[Outcome]:
+        """`judge`, blocking. One call, or calls of inline tools only, run on this very thread."""
+        policy = self._engine.policy()
+        if len(calls) > 1 and not all(call.name in policy.inline for call in calls):
+            return self._engine.own_loop.submit(self.judge(calls)).result()
+        return [drive(self._passage(call, calls, policy, self._blocking())) for call in calls]
+
+    def _passage(
+        self, call: ToolCall, batch: Sequence[ToolCall], policy: Policy, waits: Waits
+    ) -> Coroutine[Any, Any, Outcome]:
+        """One call of a batch. In a batch that cannot be answered properly it becomes a call of nothing, refused."""
+        sound = len(batch) == 1 or (len(batch) <= MAX_CALLS_A_TURN and call.id not in _shared_ids(batch))
+        raw = RawCall(self._context(policy, call.id), call.name if sound else None, call.arguments)
+        return Passage(raw, policy.stages, waits).govern(raw)
+
+    async def resume(self, request_id: str) -> Outcome:
+        """Redeem one parked request: every step again, under today's policy. A spent id returns its verdict (I4)."""
+        return await self._resume(request_id, self._awaited())
+
+    def resume_sync(self, request_id: str) -> Outcome:
+        """`resume`, blocking."""
+        return drive(self._resume(request_id, self._blocking()))
+
+    def confirm(self, request_id: str) -> None:
+        """The requester agrees, through the host application that asked her. Never call this on a model's word."""
+        self._engine.requests.confirm(request_id, self.principal, self.conversation)
+
+    def late_message(self, outcome: Outcome) -> dict[str, Any]:
+        """The message that brings a deferred result into the conversation, after its call was answered `pending`."""
+        return write_late(outcome)
+
+    async def run(self, client: Any, **request: Any) -> Any:
+        """The whole governed loop; see `gateway.loop.run`."""
+        from gateway.loop import run  # the loop knows sessions, and brings in the `openai` client's types
+
+        return await run(self, client, **request)
+
+    # what the loop needs beside
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    async def note(self, event: Event) -> None:
+        """Record what happened to the conversation as a whole."""
+        await self._engine.record.event(event, self._awaited())
+
+    # one call
+
+    async def _resume(self, request_id: str, waits: Waits) -> Outcome:
+        policy = self._engine.policy()
+        requests = self._engine.requests
+        parked = await waits.blocking(lambda: requests.parked(request_id, self.principal, self.conversation))
+        raw = RawCall(self._context(policy, parked.provider_call_id, request_id), parked.tool, parked.arguments)
+        if parked.verdict is not None:
+            return policy.stages.release.again(raw, parked.verdict)
+        return await Passage(raw, policy.stages, waits).govern(raw)
+
+    def _context(self, policy: Policy, provider_call_id: str, request_id: str | None = None) -> CallContext:
+        """Who asks comes from the host (I14); inside a running tool, from the call that runs it."""
+        at, running = self._engine.clock.now(), CURRENT.get()
+        started_ns = self._engine.clock.monotonic_ns()
+        digest = policy.stages.digest
+        if running is None:
+            return CallContext(
+                new_id("call"),
+                provider_call_id,
+                self.principal,
+                self.on_behalf_of,
+                self.conversation,
+                digest,
+                at,
+                started_ns,
+                request_id=request_id,
+            )
+        above = running.ctx
+        return CallContext(
+            new_id("call"),
+            provider_call_id,
+            above.principal,
+            above.on_behalf_of,
+            above.conversation,
+            digest,
+            at,
+            started_ns,
+            above.id,
+            above.depth + 1,
+            None,
+            running.held_keys,
+        )
+
+    def _answers(self, format: Format, outcomes: list[Outcome]) -> list[dict[str, Any]]:
+        parked = tuple(each.request_id for each in outcomes if isinstance(each, Parked))
+        if parked and self.defer == "pause":
+            raise CallsParked(parked, tuple(outcomes))
+        return write_answers(format, outcomes)
+
+    def _awaited(self) -> Awaited:
+        return Awaited(self._engine.workers, self._engine.own)
+
+    def _blocking(self) -> Blocking:
+        return Blocking(self._engine.workers, self._engine.own_loop)
+
+
+def _shared_ids(calls: Sequence[ToolCall]) -> frozenset[str]:
+    """Ids that more than one call has: nobody could say which of them an answer is for, so none is made."""
+    return frozenset(each for each, times in Counter(call.id for call in calls).items() if times > 1)
