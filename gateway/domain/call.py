@@ -22,6 +22,16 @@ class Reservation(Protocol):
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call as a model asked for it, in no provider's shape. `arguments` is text as sent, or a decoded object."""
+
+    id: str
+    name: object
+    arguments: object
+
+
+@final
 @dataclass(slots=True)
 class CallContext:
     """Who asks, where and when: fixed before step 0 and the same in every state.
