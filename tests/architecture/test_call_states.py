@@ -105,6 +105,8 @@ def test_no_state_is_copied_or_conjured() -> None:
                     found.append(f"{module.path}:{node.lineno} {ast.unparse(node)}")
                 case ast.Attribute(attr="__new__" | "__setattr__" | "__replace__") | ast.Name(id="setattr"):
                     found.append(f"{module.path}:{node.lineno} {ast.unparse(node)}")
+                case _:
+                    pass
     assert not found, report(found, "A state of a call is never copied with changes nor built around its constructor:")
 
 
@@ -156,6 +158,8 @@ def _holders(function: ast.FunctionDef | ast.AsyncFunctionDef, fields: dict[str,
                 held[name] = called_name(call)
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if state := _state_of(value, held, fields):
                 held[name] = state
+            case _:
+                pass
     return held
 
 
@@ -188,6 +192,8 @@ def _changed_places(node: ast.AST) -> Iterator[ast.Attribute]:
             targets.append(target)
         case ast.Call(func=ast.Attribute(attr=method, value=value)) if method in _MUTATORS:
             targets.append(value)
+        case _:
+            return
     for target in targets:
         inside = target
         while isinstance(inside, ast.Subscript | ast.Starred):

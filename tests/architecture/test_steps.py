@@ -26,7 +26,7 @@ def test_the_pipeline_names_every_step_by_its_number() -> None:
 def test_each_step_is_taken_under_its_number() -> None:
     """The line that takes a step ends in its number; where it calls a stage (`to.limit(call)`), in that stage's."""
     lines = [line for line in (ROOT / "gateway/pipeline.py").read_text(encoding="utf-8").splitlines() if "(" in line]
-    taken = [(line, int(number[1])) for line in lines if (number := re.search(r"\)\s+# (\d)\b", line))]
+    taken = [(line, int(comment[1])) for line in lines if (comment := re.search(r"\)\s+# (\d)\b", line))]
     assert {number for _, number in taken} == set(STEPS.values())
     for line, number in taken:
         if stage := re.search(rf"\bto\.({'|'.join(STEPS)})\b", line):
