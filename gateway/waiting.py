@@ -17,7 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar, final
 
 from gateway.domain.errors import ToolgateError, UsageError
-from gateway.domain.waits import AppendOnly, DeadlineExceeded, Durable
+from gateway.domain.waits import DeadlineExceeded
 
 T = TypeVar("T")
 
@@ -129,8 +129,8 @@ class Blocking:
     def interrupted(self) -> BaseException | None:
         return None
 
-    async def append(self, log: AppendOnly, body: bytes) -> Durable:
-        return log.append(body)
+    async def either(self, blocking: Callable[[], T], awaited: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return blocking()
 
     async def blocking(self, work: Callable[[], T]) -> T:
         return work()
@@ -175,8 +175,8 @@ class Awaited:
     def interrupted(self) -> BaseException | None:
         return self._interrupted
 
-    async def append(self, log: AppendOnly, body: bytes) -> Durable:
-        return await self._whole(asyncio.ensure_future(log.append_async(body)))
+    async def either(self, blocking: Callable[[], T], awaited: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return await self._whole(asyncio.ensure_future(awaited()))
 
     async def blocking(self, work: Callable[[], T]) -> T:
         return await self._whole(asyncio.wrap_future(self._own.submit(work)))

@@ -8,12 +8,14 @@ the process's own log. Nothing in a record is a secret: arguments come masked fr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, final
+from typing import cast, final
 
 import orjson
 import structlog
 
 from gateway.audit.encode import clip, encode
+from gateway.audit.port import Log, Position
+from gateway.audit.space import Reservation
 from gateway.domain.call import (
     AuthorizedCall,
     CallContext,
@@ -23,7 +25,6 @@ from gateway.domain.call import (
     ParsedCall,
     RawCall,
     Released,
-    Reservation,
     ShapedCall,
     StartedCall,
     ValidatedCall,
@@ -32,19 +33,13 @@ from gateway.domain.decision import ReasonCode, Refusal, Step, public_code
 from gateway.domain.errors import AuditUnavailable
 from gateway.domain.event import CallDenied, CallIntent, CallOutcome, Event, Subject
 from gateway.domain.keyed import DigestKey
-from gateway.domain.waits import AppendOnly, Durable, Waits
+from gateway.domain.waits import Waits
 
 Partial = RawCall | ParsedCall | AuthorizedCall | LimitedCall | ShapedCall | ValidatedCall | ClearedCall
 _NOTHING = orjson.Fragment(b"{}")
 OUTCOME_BYTES = 64 * 1024  # an upper bound of one outcome record, reserved on disk before its intent
 
 alarm = structlog.get_logger("toolgate")
-
-
-class Log(AppendOnly, Protocol):
-    """What the stage needs of the log: append, and a promise of room for an outcome."""
-
-    def reserve(self, size: int) -> Reservation: ...
 
 
 @final
@@ -71,7 +66,7 @@ class Record:
         self._labels = labels
         self.healthy = True
 
-    async def event(self, event: Event, waits: Waits) -> Durable:
+    async def event(self, event: Event, waits: Waits) -> Position:
         """Append any event durably. Raises AuditUnavailable, loudly."""
         return await self._append(encode(event), waits)
 
@@ -142,7 +137,7 @@ class Record:
 
     async def _last(self, started: StartedCall, event: CallOutcome, waits: Waits) -> None:
         try:
-            await self._append(encode(event), waits)
+            await self._append(encode(event), waits, cast(Reservation, started.reservation))
         finally:
             started.reservation.release()
 
@@ -168,9 +163,10 @@ class Record:
         except AuditUnavailable as fault:
             alarm.error("denial_not_recorded", call_id=call.ctx.id, reason=refusal.reason, fault=str(fault))
 
-    async def _append(self, body: bytes, waits: Waits) -> Durable:
+    async def _append(self, body: bytes, waits: Waits, room: Reservation | None = None) -> Position:
+        log = self._log
         try:
-            position = await waits.append(self._log, body)
+            position = await waits.either(lambda: log.append(body, room), lambda: log.append_async(body, room))
         except AuditUnavailable as fault:
             self._alarm(fault)
             raise

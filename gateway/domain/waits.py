@@ -6,26 +6,11 @@ With the blocking form no awaitable ever suspends, so the coroutine is driven to
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
-
-
-class Durable(Protocol):
-    """What a record's place in the log must offer to be waited for. `seq` is its leaf index."""
-
-    @property
-    def seq(self) -> int: ...
-
-
-class AppendOnly(Protocol):
-    """The one thing the pipeline needs of a log: append durably, in either form. Raises AuditUnavailable."""
-
-    def append(self, body: bytes) -> Durable: ...
-
-    async def append_async(self, body: bytes) -> Durable: ...
 
 
 class DeadlineExceeded(Exception):
@@ -39,7 +24,7 @@ class DeadlineExceeded(Exception):
 class Waits(Protocol):
     """The places of a call that may wait. One of these belongs to one call.
 
-    `append` and `blocking` finish what they began even when the caller is cancelled; `interrupted` says so
+    `either` and `blocking` finish what they began even when the caller is cancelled; `interrupted` says so
     afterwards. Only waits for somebody else's code are cut short by a cancellation.
     """
 
@@ -47,7 +32,9 @@ class Waits(Protocol):
         """The cancellation that came while our own work was under way; whoever ends the call raises it."""
         ...
 
-    async def append(self, log: AppendOnly, body: bytes) -> Durable: ...
+    async def either(self, blocking: Callable[[], T], awaited: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do one thing of our own that has both forms (an append to the log)."""
+        ...
 
     async def blocking(self, work: Callable[[], T]) -> T:
         """Run short blocking work of our own (a database statement) where it may block."""
