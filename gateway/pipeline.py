@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import final
 
 from gateway.admit import Admit
-from gateway.audit.stage import Partial, Record
+from gateway.audit.stage import Partial, Record, alarm, subject
 from gateway.authorize.stage import Authorize
 from gateway.clear.stage import Clear, Draft
 from gateway.domain.call import (
@@ -24,6 +24,7 @@ from gateway.domain.call import (
     Denied,
     Executed,
     Outcome,
+    Parked,
     RawCall,
     Released,
     ShapedCall,
@@ -33,6 +34,7 @@ from gateway.domain.call import (
 )
 from gateway.domain.decision import ReasonCode, Refusal, Step
 from gateway.domain.errors import AuditUnavailable, StateUnavailable
+from gateway.domain.session_view import SessionView
 from gateway.domain.waits import Waits
 from gateway.execute.stage import Ambiguous, Execute
 from gateway.limit.stage import Limit
@@ -68,17 +70,19 @@ class Stages:
 class Passage:
     """One call on its way through the steps. `seen` is the furthest state it reached, for the record of a denial."""
 
-    __slots__ = ("seen", "to", "tool", "trace", "waits")
+    __slots__ = ("raw", "seen", "to", "tool", "trace", "waits")
 
     def __init__(self, raw: RawCall, to: Stages, waits: Waits) -> None:
+        self.raw = raw
         self.seen: Partial = raw
         self.tool = raw.tool if isinstance(raw.tool, str) else ""
         self.to = to
         self.waits = waits
         self.trace = Trace()
 
-    async def govern(self, raw: RawCall) -> Outcome:
+    async def govern(self) -> Outcome:
         """Every end is recorded before it is returned; a pause for a person is an end for now."""
+        raw = self.raw
         refusal = self.to.admit(raw)  # 0
         if refusal is not None:
             return await self.deny(refusal)
@@ -132,10 +136,12 @@ class Passage:
     async def judge(self, shaped: ShapedCall) -> Outcome:
         """The rest of step 4, under the turn: facts, guards and rules; then whether a person must agree."""
         to = self.to
-        generation = await to.clear.generation(shaped.effect_key, self.waits)
+        generation = await to.clear.generation(shaped, self.waits)
         if isinstance(generation, Refusal):
             return await self.deny(generation)
-        validated = await to.validate.judge(shaped, self.waits, to.authorize.view(shaped.limited), generation)  # 4
+        ctx = shaped.ctx
+        view = SessionView(ctx.conversation, shaped.limited.calls, to.authorize.roles(ctx.principal))
+        validated = await to.validate.judge(shaped, self.waits, view, generation)  # 4, facts, guards and rules
         if isinstance(validated, Refusal):
             return await self.deny(validated)
         self.seen = validated
@@ -154,9 +160,12 @@ class Passage:
         cleared = await to.clear(validated, self.waits)  # 5
         if isinstance(cleared, Refusal):
             return await self.deny(cleared)
+        if isinstance(cleared, Parked):
+            return cleared
         if isinstance(cleared, Draft):
-            await to.record.event(cleared.event, self.waits)
-            return await to.clear.park(cleared, self.waits)
+            await to.record.event(cleared.event(subject(validated.ctx, validated.contract.name)), self.waits)
+            parked = await to.clear.park(cleared, self.waits)
+            return await self.deny(parked) if isinstance(parked, Refusal) else parked
         self.seen = cleared
         self.trace.mark(Step.CLEAR)
         return await self.run(cleared)
@@ -164,7 +173,8 @@ class Passage:
     async def run(self, cleared: ClearedCall) -> Outcome:
         """Steps 6 to 8, again after a pause while an idempotent call fails; each attempt has an intent of its own."""
         to = self.to
-        attempt, verdict, content = 0, "burnt", ""
+        attempt, verdict = 0, "burnt"
+        content: str | None = None
         try:
             while True:
                 attempt += 1
@@ -186,7 +196,7 @@ class Passage:
                     return outcome
                 await self.waits.sleep(pause)
         finally:
-            await to.clear.finish(cleared, verdict, content, self.waits)
+            await self.finish(cleared, verdict, content)
 
     async def end(self, started: StartedCall, executed: Executed | Ambiguous) -> Released | Unknown:
         """Step 8. A result whose outcome is not durable is withheld, and the call is `Unknown` (I3)."""
@@ -201,6 +211,13 @@ class Passage:
             return Unknown(started.ctx, tool, executed.detail)
         except Exception as fault:  # after an intent a surprise is never a denial; a missing outcome reads as unknown
             return Unknown(started.ctx, tool, f"{type(fault).__name__}: {fault}")
+
+    async def finish(self, cleared: ClearedCall, verdict: str, content: str | None) -> None:
+        """Close the claim. If that fails the claim stays, and the log explains it at the next start (I5)."""
+        try:
+            await self.to.clear.finish(cleared, verdict, content, self.waits)
+        except StateUnavailable as fault:
+            alarm.error("claim_not_closed", call_id=cleared.ctx.id, verdict=verdict, fault=str(fault))
 
     async def deny(self, refusal: Refusal) -> Denied:
         """Record the denial, then say so."""

@@ -103,6 +103,10 @@ class Release:
         mark = "result" if own.result.labels.get("") == "trusted" else "untrusted_result"
         return Released(ctx, tool, f'{{"{mark}":{text}}}', None)
 
+    def again(self, ctx: CallContext, tool: str, content: str) -> Released:
+        """What was released before, for a spent id: nothing runs, nothing is masked twice."""
+        return Released(ctx, tool, content, None)
+
     def answer(self, text: str, principal: str, conversation: str) -> tuple[str, int]:
         """The agent's final answer with secrets masked, and how many there were."""
         return self._secrets.mask(text, principal, conversation)

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from gateway.audit.stage import Record
-from gateway.clear.requests import Requests
+from gateway.clear.refusals import request_unknown
+from gateway.clear.stage import Resumable
 from gateway.domain.call import CallContext, Outcome, Parked, RawCall, ToolCall
+from gateway.domain.decision import Refusal
 from gateway.domain.errors import UsageError
 from gateway.domain.event import Event
 from gateway.domain.ids import Principal, new_id
@@ -66,7 +68,7 @@ class Engine:
     workers: Workers
     own: Executor
     own_loop: OwnLoop
-    requests: Requests
+    confirm: Callable[[str, Principal, str], None]
     record: Record
 
 
@@ -124,7 +126,7 @@ class Session:
         """One call of a batch. In a batch that cannot be answered properly it becomes a call of nothing, refused."""
         sound = len(batch) == 1 or (len(batch) <= MAX_CALLS_A_TURN and call.id not in _shared_ids(batch))
         raw = RawCall(self._context(policy, call.id), call.name if sound else None, call.arguments)
-        return Passage(raw, policy.stages, waits).govern(raw)
+        return Passage(raw, policy.stages, waits).govern()
 
     async def resume(self, request_id: str) -> Outcome:
         """Redeem one parked request: every step again, under today's policy. A spent id returns its verdict (I4)."""
@@ -136,7 +138,7 @@ class Session:
 
     def confirm(self, request_id: str) -> None:
         """The requester agrees, through the host application that asked her. Never call this on a model's word."""
-        self._engine.requests.confirm(request_id, self.principal, self.conversation)
+        self._engine.confirm(request_id, self.principal, self.conversation)
 
     def late_message(self, outcome: Outcome) -> dict[str, Any]:
         """The message that brings a deferred result into the conversation, after its call was answered `pending`."""
@@ -162,12 +164,20 @@ class Session:
 
     async def _resume(self, request_id: str, waits: Waits) -> Outcome:
         policy = self._engine.policy()
-        requests = self._engine.requests
-        parked = await waits.blocking(lambda: requests.parked(request_id, self.principal, self.conversation))
-        raw = RawCall(self._context(policy, parked.provider_call_id, request_id), parked.tool, parked.arguments)
-        if parked.verdict is not None:
-            return policy.stages.release.again(raw, parked.verdict)
-        return await Passage(raw, policy.stages, waits).govern(raw)
+        clear = policy.stages.clear
+        found = await waits.blocking(lambda: clear.look_up(request_id, self.principal))
+        if not isinstance(found, Refusal) and found.conversation != self.conversation:
+            found = request_unknown("the request belongs to another conversation")
+        if isinstance(found, Refusal):
+            raw = RawCall(self._context(policy, request_id, request_id), "", b"")
+            return await Passage(raw, policy.stages, waits).deny(found)
+        raw = RawCall(self._context(policy, found.provider_call_id, request_id), found.tool, b"")
+        if isinstance(found, Resumable):
+            redeemed = RawCall(raw.ctx, found.tool, found.arguments)
+            return await Passage(redeemed, policy.stages, waits).govern()
+        if found.content is not None:
+            return policy.stages.release.again(raw.ctx, found.tool, found.content)
+        return await Passage(raw, policy.stages, waits).deny(found.refusal)
 
     def _context(self, policy: Policy, provider_call_id: str, request_id: str | None = None) -> CallContext:
         """Who asks comes from the host (I14); inside a running tool, from the call that runs it."""

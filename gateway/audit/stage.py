@@ -76,7 +76,7 @@ class Record:
         contract = shaped.contract
         personal = self._personal.get(contract.name)
         event = CallIntent(
-            call=_subject(call.ctx, contract.name),
+            call=subject(call.ctx, contract.name),
             contract=str(contract.source),
             contract_version=contract.version,
             contract_digest=contract.digest,
@@ -112,7 +112,7 @@ class Record:
         """Make durable what became of an intent. Raises AuditUnavailable: then nothing may be handed on."""
         failure = released.failure
         event = CallOutcome(
-            call=_subject(started.ctx, released.tool),
+            call=subject(started.ctx, released.tool),
             intent_seq=started.seq,
             status="released" if failure is None else "failed",
             code=failure.code if failure is not None else None,
@@ -129,9 +129,8 @@ class Record:
     async def unknown(self, started: StartedCall, waits: Waits, detail: str, steps_us: dict[str, int]) -> None:
         """Make durable that nobody can say what became of an intent. Raises AuditUnavailable."""
         tool = started.cleared.validated.contract.name
-        subject = _subject(started.ctx, tool)
         event = CallOutcome(
-            subject, started.seq, "unknown", "unknown_outcome", clip(detail), None, 0, "", {}, {}, steps_us
+            subject(started.ctx, tool), started.seq, "unknown", "unknown_outcome", clip(detail), None, 0, "", {}, {}, steps_us
         )
         await self._last(started, event, waits)
 
@@ -145,7 +144,7 @@ class Record:
         """Record a denial. If even that fails the call stays denied, and the alarm says that a record is missing."""
         asked, parsed, shaped = _seen(call)
         event = CallDenied(
-            call=_subject(call.ctx, shaped.contract.name if shaped is not None else ""),
+            call=subject(call.ctx, shaped.contract.name if shaped is not None else ""),
             step=int(refusal.step),
             reason=refusal.reason,
             public=public_code(refusal.reason),
@@ -184,7 +183,8 @@ def _unavailable(fault: AuditUnavailable) -> Refusal:
     )
 
 
-def _subject(ctx: CallContext, tool: str) -> Subject:
+def subject(ctx: CallContext, tool: str) -> Subject:
+    """The identity of a call, as every record about it carries it."""
     return Subject(
         ctx.id,
         ctx.provider_call_id,

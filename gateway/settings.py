@@ -1,0 +1,92 @@
+"""Where a deployment lives on disk: read once, frozen, and an unsafe start refused (I10).
+
+With nothing said, everything lives in one private folder beside the policies, `.toolgate/`. That is right for a trial.
+For production give `keys` and `checkpoints` places of their own: whoever can write the log must not be able to
+write what it is checked against.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from gateway.domain.errors import SettingsError
+
+DEFAULT_FOLDER = ".toolgate"
+ORIGIN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folders of one deployment. `trust` holds the public keys of enrolled origins, `keys` the private ones."""
+
+    state: Path
+    audit: Path
+    keys: Path
+    checkpoints: Path
+    trust: Path
+    cache: Path
+
+    @property
+    def database(self) -> Path:
+        return self.state / "state.db"
+
+    @property
+    def spent(self) -> Path:
+        """Markers of spent grants: beside the log, so that restoring the database brings no grant back (C127)."""
+        return self.audit / "spent"
+
+    @property
+    def sandbox_lock(self) -> Path:
+        """Which sandbox images this deployment has pinned."""
+        return self.cache / "sandbox-image.lock"
+
+
+def home(policies: Path, root: Path | None = None) -> Home:
+    """The folders below `root`, else below TOOLGATE_HOME, else `.toolgate` beside the policy folder."""
+    named = os.environ.get("TOOLGATE_HOME")
+    base = root or (Path(named) if named else policies.resolve().parent / DEFAULT_FOLDER)
+    base = base.absolute()
+    return Home(
+        state=base / "state",
+        audit=base / "audit",
+        keys=base / "keys",
+        checkpoints=base / "checkpoints",
+        trust=base / "trust",
+        cache=base / "cache",
+    )
+
+
+def prepare(where: Home) -> tuple[str, ...]:
+    """Create what is missing, each folder for its owner alone, and refuse an unsafe layout. Says what was created."""
+    for inner, name in ((where.keys, "keys"), (where.checkpoints, "checkpoints")):
+        for outer in (where.state, where.audit):
+            if inner == outer or outer in inner.parents:
+                raise SettingsError(f"the {name} folder {inner} lies inside {outer}: give it a place of its own")
+    made: list[str] = []
+    for folder in (where.state, where.audit, where.keys, where.checkpoints, where.trust, where.cache):
+        if not folder.is_dir():
+            folder.mkdir(parents=True, mode=0o700)
+            made.append(str(folder))
+    base = where.state.parent
+    ignore = base / ".gitignore"
+    if made and not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")  # keys and evidence never belong in a repository
+    return tuple(made)
+
+
+def default_origin() -> str:
+    """This process's name in the log when the host gives none: `gateway-<host>`, one live process at a time."""
+    host = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")[:40]
+    return f"gateway-{host}" if host else "gateway"
+
+
+def check_origin(name: str) -> str:
+    if not ORIGIN.match(name):
+        raise SettingsError(f"{name!r} is no origin name: use lower-case letters, digits and dashes, 63 at most")
+    return name
