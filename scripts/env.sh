@@ -12,11 +12,12 @@ if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$(printf '\033[1m') plain=$(pri
 say() { printf '%senv:%s %s\n' "$bold" "$plain" "$*"; }
 stop() { printf 'env: %s\n' "$*" >&2; exit 2; }
 
-fingerprint() { { echo "$root"; cat "$pins" pyproject.toml; .venv/bin/python -VV; } 2>/dev/null | sha256sum | cut -d' ' -f1; }
-[ "$(cat "$stamp" 2>/dev/null)" = "$(fingerprint)" ] && exit 0
-
 new_enough='import sys; sys.exit(sys.version_info < (3, 11))'
-if ! .venv/bin/python -c "$new_enough" 2>/dev/null; then
+fits() { .venv/bin/python -c "$new_enough" && grep -qF "$root/.venv" .venv/bin/activate; } 2>/dev/null # not moved here
+fingerprint() { { cat "$pins" pyproject.toml; .venv/bin/python -VV; } 2>/dev/null | sha256sum | cut -d' ' -f1; }
+fits && [ "$(cat "$stamp" 2>/dev/null)" = "$(fingerprint)" ] && exit 0
+
+if ! fits; then
     base=''
     for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3.14 python3}; do
         if "$candidate" -c "$new_enough" 2>/dev/null; then base=$candidate; break; fi
@@ -32,7 +33,7 @@ if ! .venv/bin/python -c "$new_enough" 2>/dev/null; then
 fi
 
 say "installing $(grep -c '==' "$pins") packages pinned by hash (a minute or so)"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$pins"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+.venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement "$pins"
+.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
 fingerprint > "$stamp"
 say "ready"
