@@ -13,6 +13,7 @@ from typing import assert_never, final
 from gateway.authorize.grants import DeniedByRule, Granted, Grants, NotGranted
 from gateway.domain.call import AuthorizedCall, ContractRef, ParsedCall
 from gateway.domain.decision import TOOL_NOT_AVAILABLE, Provenance, ReasonCode, Refusal, Step
+from gateway.domain.ids import Principal
 from gateway.policy.casbin_files import Action
 
 
@@ -37,6 +38,17 @@ class Authorize:
             if isinstance(may_see, Refusal):
                 return may_see
         return AuthorizedCall(ctx, call, contract, may_call)
+
+    def visible(self, principal: Principal) -> tuple[str, ...]:
+        """The tools for this principal's tool list, in a stable order (I7)."""
+        return self._grants.visible(principal.id)
+
+    def roles(self, principal: Principal) -> tuple[str, ...]:
+        return self._grants.roles_of(principal.id)
+
+    def may_approve(self, voter: str, tool: str) -> bool:
+        """Whether `voter` holds `approve` on `tool` under this policy version."""
+        return isinstance(self._grants.decide(voter, tool, "approve"), Granted)
 
     def _may(self, principal_id: str, tool: str, action: Action) -> Provenance | Refusal:
         decision = self._grants.decide(principal_id, tool, action)
