@@ -85,6 +85,7 @@ class Store:
         self._descriptor: int | None = None
         self._state: Scan | None = None
         self._covered = 0
+        self._leaves_failed = False
         self._notices: list[Entry] = []
         self._promised: list[Reservation] = []
         try:
@@ -214,16 +215,25 @@ class Store:
             raise OSError("the log is not open")
         self._check_file(state, self._descriptor)
         size = state.frontier.size
-        if not state.leaves_whole or self._covered < state.segment_start:
-            rebuild_leaves(self.place, self._files, size)
-            state.leaves_whole = True
-        else:
-            offset = (self._covered - state.segment_start) * HASH_BYTES
-            self._files.patch(leaves_path(state.segment), offset, b"".join(state.tail))
+        self._save_leaves(state, size)
         text = Checkpoint(self.place.origin, size, state.frontier.root()).text()
         self._files.replace(self.place.checkpoint, signer.sign(text))
         self._covered = size
         state.tail.clear()
+
+    def _save_leaves(self, state: Scan, size: int) -> None:
+        """The side file only helps to name a damaged record: without it (a full disk, C142) we sign all the same."""
+        if self._leaves_failed:
+            return  # the next opening rebuilds it
+        try:
+            if not state.leaves_whole or self._covered < state.segment_start:
+                rebuild_leaves(self.place, self._files, size)
+                state.leaves_whole = True
+            else:
+                offset = (self._covered - state.segment_start) * HASH_BYTES
+                self._files.patch(leaves_path(state.segment), offset, b"".join(state.tail))
+        except OSError:
+            self._leaves_failed = True
 
     def _check_file(self, state: Scan, descriptor: int) -> None:
         """Refuse to sign over a segment that was cut, extended or unlinked under us."""
@@ -247,7 +257,7 @@ class Store:
         except BaseException:
             self._files.close(descriptor)
             raise
-        self._descriptor, self._state = descriptor, found
+        self._descriptor, self._state, self._leaves_failed = descriptor, found, False
         self._covered = signed.size if signed else 0
         if signed is None:
             self.checkpoint()  # the first one, of nothing: from here on a missing checkpoint is damage
@@ -300,8 +310,8 @@ class Store:
 
     def close(self, *, sign: bool = True) -> None:
         """Sign, give back unused disk, unlock. Raises NotRecorded if signing failed; the origin is let go anyway."""
-        failure: NotRecorded | None = None
         state, descriptor = self._state, self._descriptor
+        failure = self.fault if sign and descriptor is None else None
         try:
             if sign and state is not None and descriptor is not None:
                 if state.frontier.size > self._covered:
