@@ -1,0 +1,132 @@
+"""After a crash: the log says what happened, the database is made to agree, and doubt is held (I5, C073, C127, C130).
+
+Guarantee: a claim without an intent never ran and is burnt; an intent without an outcome is `unknown` and goes on
+holding its effect key, also when the database was restored and forgot it; an outcome means done. Nothing is ever run
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, final
+
+from sqlalchemy import Connection, select, update
+
+from gateway.clear import effects
+from gateway.clear.effects import Holder
+from gateway.clear.request import BURNT, CLAIMED, DONE, PENDING, UNKNOWN
+from gateway.clear.store import RequestStore, finish
+from gateway.clear.tables import EFFECTS, REQUESTS
+
+Finding = Literal["happened", "did_not_happen", "cannot_tell"]
+FINDINGS: Final = ("happened", "did_not_happen", "cannot_tell")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LoggedIntent:
+    """What the log says of one call that passed step 6.
+
+    `outcome` is the status of its outcome (`released`, `failed`, `unknown`), or None if there is none. `settled` is
+    the finding of a person, the newest one.
+    """
+
+    call_id: str
+    effect_key: str | None
+    request_id: str | None
+    outcome: str | None
+    settled: str | None = None
+
+    @property
+    def state(self) -> str:
+        """DONE, BURNT or UNKNOWN."""
+        if self.settled == "happened":
+            return DONE
+        if self.settled == "did_not_happen":
+            return BURNT
+        return UNKNOWN if self.outcome in (None, "unknown") else DONE
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """Ids of the calls whose rows were changed."""
+
+    burnt: tuple[str, ...]
+    unknown: tuple[str, ...]
+    done: tuple[str, ...]
+
+
+def reconcile(store: RequestStore, origin: str, intents: Mapping[str, LoggedIntent]) -> Reconciled:
+    """Make the rows of `origin` agree with its log. `intents`, by call id, must hold every intent of that log.
+
+    Call it with the origin's lock held and before its first call, so that no call of that origin is alive. Repeating it
+    changes nothing. Raises StateUnavailable.
+    """
+    changed: dict[str, set[str]] = {BURNT: set(), UNKNOWN: set(), DONE: set()}
+    with store.database.write() as connection:
+        for holder, is_unknown in _open_claims(connection, origin).items():
+            intent = intents.get(holder.call_id)
+            if is_unknown and (intent is None or intent.state == UNKNOWN):
+                continue  # only a person's finding ends it
+            state = BURNT if intent is None else intent.state
+            finish(connection, holder, state, None)
+            changed[state].add(holder.call_id)
+        for intent in intents.values():
+            if intent.request_id is not None:  # a restored database may think that it still waits
+                stale = connection.execute(
+                    update(REQUESTS)
+                    .where(REQUESTS.c.id == intent.request_id, REQUESTS.c.state == PENDING)
+                    .values(state=intent.state, claim_origin=origin, claim_call=intent.call_id)
+                )
+                if stale.rowcount == 1:
+                    store.markers.mark(intent.request_id, f"the log of {origin} says that it was used")
+                    changed[intent.state].add(intent.call_id)
+            if intent.effect_key is not None and intent.state == UNKNOWN:
+                holder = Holder(origin, intent.call_id, intent.request_id)
+                if effects.hold_unknown(connection, intent.effect_key, holder):
+                    changed[UNKNOWN].add(intent.call_id)
+    burnt, unknown, done = (tuple(sorted(changed[state])) for state in (BURNT, UNKNOWN, DONE))
+    return Reconciled(burnt, unknown, done)
+
+
+def _open_claims(connection: Connection, origin: str) -> dict[Holder, bool]:
+    """Every call of `origin` that holds a request or an effect key; True if it is known to be unknown."""
+    claims = connection.execute(
+        select(REQUESTS.c.claim_call, REQUESTS.c.id, REQUESTS.c.state).where(
+            REQUESTS.c.claim_origin == origin, REQUESTS.c.state.in_((CLAIMED, UNKNOWN))
+        )
+    ).all()
+    found = {Holder(origin, row.claim_call, row.id): row.state == UNKNOWN for row in claims}
+    for effect in effects.held_by(connection, origin):
+        if effect.holder is not None:
+            found.setdefault(effect.holder, effect.state == effects.UNKNOWN)
+    return found
+
+
+def settle(store: RequestStore, call_id: str, finding: Finding) -> bool:
+    """What a person found out about an unknown call; record `CallSettled` first. False if nothing was held by it.
+
+    `cannot_tell` goes on holding: letting go would let the same effect be asked for again. Run `reconcile` at the next
+    start as ever: another unknown call on the same key is then held again.
+    """
+    if finding not in FINDINGS:
+        raise ValueError(f"a finding is one of {FINDINGS}, not {finding!r}")
+    with store.database.write() as connection:
+        requests = connection.execute(
+            select(REQUESTS.c.claim_origin, REQUESTS.c.id).where(
+                REQUESTS.c.claim_call == call_id, REQUESTS.c.state == UNKNOWN
+            )
+        ).all()
+        holders = {Holder(row.claim_origin, call_id, row.id) for row in requests}
+        held = connection.execute(
+            select(EFFECTS.c.holder_origin, EFFECTS.c.holder_request).where(
+                EFFECTS.c.holder_call == call_id, EFFECTS.c.state == effects.UNKNOWN
+            )
+        ).all()
+        holders |= {Holder(row.holder_origin, call_id, row.holder_request) for row in held}
+        if finding != "cannot_tell":
+            for holder in holders:
+                finish(connection, holder, DONE if finding == "happened" else BURNT, None)
+    return bool(holders)

@@ -1,0 +1,90 @@
+"""The words with which step 5 says no. The model learns nothing about other people's requests (I7, C131)."""
+
+from __future__ import annotations
+
+from gateway.clear.request import BURNT, CLAIMED, DENIED, DONE, EXPIRED, UNKNOWN
+from gateway.clear.visible import visible
+from gateway.domain.decision import ReasonCode, Refusal, Step
+
+
+def no(reason: ReasonCode, message: str, detail: str = "", suggestion: str = "") -> Refusal:
+    return Refusal(Step.CLEAR, reason, message, suggestion, detail)
+
+
+def request_unknown(detail: str) -> Refusal:
+    """Not yours, not of this conversation, or not there at all: one answer."""
+    return no(ReasonCode.REQUEST_UNKNOWN, "There is no such request.", detail)
+
+
+def may_not_park() -> Refusal:
+    return no(
+        ReasonCode.MAY_NOT_PARK,
+        "This call needs a person's agreement, and a call made inside a tool cannot wait for one.",
+        suggestion="Make the call directly instead.",
+    )
+
+
+def full(most: int) -> Refusal:
+    return no(
+        ReasonCode.APPROVALS_FULL,
+        "Too many calls of this conversation wait for a person already.",
+        f"{most} requests are pending",
+        "Wait until some of them are decided.",
+    )
+
+
+def invalid(detail: str) -> Refusal:
+    return no(
+        ReasonCode.APPROVAL_INVALID,
+        "The approval does not fit this call any more.",
+        detail,
+        "Ask again: make the call anew.",
+    )
+
+
+def expired(detail: str) -> Refusal:
+    return no(ReasonCode.APPROVAL_EXPIRED, "Nobody agreed to this call in time.", detail)
+
+
+def denied(comment: str, by: str) -> Refusal:
+    said = f' They wrote: "{visible(comment)}"' if comment else ""
+    return no(ReasonCode.APPROVAL_DENIED, f"A person refused this call.{said}", f"denied by {by}")
+
+
+def busy() -> Refusal:
+    return no(
+        ReasonCode.BUSY,
+        "Another call is acting on the same thing.",
+        "its effect key changed hands after the facts were read",
+        "Look at its present state, then decide whether this call is still needed.",
+    )
+
+
+def effect_held() -> Refusal:
+    return no(
+        ReasonCode.EFFECT_HELD,
+        "An earlier call on the same thing may or may not have taken effect, and a person must find out first.",
+        "its effect key is held by an unknown outcome; see `toolgate audit unfinished` and `settle`",
+        "Do not repeat it. Tell the user that it is being looked into.",
+    )
+
+
+def spent(state: str, detail: str = "") -> Refusal:
+    """A request that was claimed, whatever became of it."""
+    said = {
+        CLAIMED: "This call is being carried out.",
+        DONE: "This call has been carried out.",
+        UNKNOWN: "This call was begun, and a person must find out whether it took effect.",
+        BURNT: "This call was approved, and did not run.",
+    }
+    return no(ReasonCode.GRANT_SPENT, said[state], detail or state)
+
+
+def ended(state: str, denials: tuple[tuple[str, str], ...]) -> Refusal:
+    """The verdict on a request in a state other than pending. `denials` are (voter, comment)."""
+    if state == DENIED:
+        voter, comment = denials[0] if denials else ("somebody", "")
+        return denied(comment, voter)
+    if state == EXPIRED:
+        return expired("it was closed as expired")
+    return spent(state)
