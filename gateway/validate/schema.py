@@ -1,0 +1,118 @@
+"""A contract's JSON Schema, compiled once: `jsonschema` checks the schema at load, `jsonschema-rs` decides each call.
+
+Guarantees: nothing is ever fetched, no regular expression takes more than linear time (Rust `regex`), every
+format named is checked, a default satisfies its own schema, and a schema outside `validate.vocabulary` is not
+accepted (C039-C048). That both libraries decide alike is a property test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import jsonschema
+import jsonschema_rs
+
+from gateway.domain.canonical import NotCanonical, plain
+from gateway.domain.errors import PolicyError
+from gateway.validate.normalise import Accepts, Fresh, Plans, Step, settle
+from gateway.validate.problems import Problem, explain
+from gateway.validate.vocabulary import Node, Vocabulary, children
+
+_ADDRESS = jsonschema_rs.EmailOptions(allow_display_text=False, allow_domain_literal=False)  # RFC 5321 Mailbox only
+_LINEAR = jsonschema_rs.RegexOptions()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CompiledSchema:
+    """One schema, ready to use. `closed` is what is enforced; `simple_defaults` says that no default holds a float."""
+
+    closed: Node
+    accepts: Callable[[Any], bool]
+    fresh: Fresh
+    simple_defaults: bool
+    _validator: jsonschema_rs.Draft202012Validator
+    _fill: Step | None
+
+    @property
+    def required(self) -> frozenset[str]:
+        return frozenset(self.closed.get("required", ()))
+
+    @property
+    def properties(self) -> Mapping[str, Node]:
+        properties: Mapping[str, Node] = self.closed.get("properties", {})
+        return properties
+
+    def effective(self, value: Any, *, simple: bool) -> tuple[Any, bool]:
+        """The normalised value, which shares parts with `value` and is not to be changed, and whether it is simple."""
+        if not simple:
+            value, simple = settle(value)
+        if self._fill is not None:
+            value = self._fill(value)
+        return value, simple and self.simple_defaults
+
+    def problems(self, value: Any, hidden: frozenset[str] = frozenset()) -> list[Problem]:
+        """What is wrong with a normalised value, fit for the model. Values of `hidden` parameters leave no trace."""
+        return explain(self._validator.iter_errors(value), self.closed, hidden)
+
+
+def compile_schema(
+    schema: Mapping[str, object], *, where: str = "parameters", root_object: bool = True, file: str = "", line: int = 0
+) -> CompiledSchema:
+    """Check and compile one schema. Raises PolicyError, which names the place as a JSON Pointer from `where`."""
+    try:
+        own: Any = plain(dict(schema))  # ours alone: what the caller does to its copy changes nothing
+        jsonschema.Draft202012Validator.check_schema(own)
+        closed = Vocabulary(file=file, line=line).close(own, where, root_object=root_object)
+    except NotCanonical as error:
+        raise PolicyError(f"{where}: not JSON: {error}", file=file, line=line) from error
+    except jsonschema.SchemaError as error:
+        place = "/".join([where, *map(str, error.absolute_path)])
+        raise PolicyError(f"{place}: {error.message}", file=file, line=line) from error
+    except RecursionError as error:
+        raise PolicyError(f"{where}: nested too deeply", file=file, line=line) from error
+    definitions = closed.get("$defs", {})
+
+    def accepts(node: Node) -> Callable[[Any], bool]:
+        return _validator({**node, "$defs": definitions}).is_valid
+
+    try:
+        validator = _validator(closed)
+        _check_defaults(closed, accepts)
+        plans = Plans(definitions, accepts)
+        fill, coerce = plans.fill(closed), plans.coercion(closed)
+    except (jsonschema_rs.ValidationError, ValueError) as error:
+        raise PolicyError(f"{where}: {error}", file=file, line=line) from error
+    simple_defaults = all(settle(child["default"])[1] for child in _with_default(closed))
+    return CompiledSchema(closed, validator.is_valid, Fresh(coerce), simple_defaults, validator, fill)
+
+
+def _validator(schema: Node) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(
+        schema,
+        validate_formats=True,
+        ignore_unknown_formats=False,
+        offline=True,
+        pattern_options=_LINEAR,
+        email_options=_ADDRESS,
+    )
+
+
+def _check_defaults(closed: Node, accepts: Accepts) -> None:
+    for child in _with_default(closed):
+        settled, _ = settle(child["default"])
+        if not accepts(child)(settled):
+            raise ValueError(f"the default {child['default']!r} does not satisfy its own schema")
+
+
+def _with_default(closed: Node) -> list[Node]:
+    """Every property schema that has a default, in `$defs` too."""
+    found: list[Node] = []
+    todo = [closed, *closed.get("$defs", {}).values()]
+    while todo:
+        node = todo.pop()
+        found += [child for child in node.get("properties", {}).values() if "default" in child]
+        todo += children(node)
+    return found
