@@ -190,7 +190,7 @@ class ProcessStarted:
 @dataclass(slots=True)
 class ProcessStopped:
     kind: ClassVar[str] = "process.stopped"
-    calls: int
+    reason: str = "closed"
 
 
 @final

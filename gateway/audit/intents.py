@@ -1,0 +1,89 @@
+"""What the log says became of each call: intent, outcome, and what a person settled (C125).
+
+An intent without an outcome is a call of which nobody knows whether it took effect. In a live process it may simply
+still be running, so only a log whose writer is gone says so for certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from gateway.audit.read import read_origin
+
+_ABOUT = (b'"kind":"call.intent"', b'"kind":"call.outcome"', b'"kind":"call.settled"')
+
+
+@final
+@dataclass(slots=True)
+class LoggedCall:
+    """One call that passed step 6. `outcome` is `released`, `failed`, `unknown` or None; `settled` a person's finding."""
+
+    origin: str
+    seq: int
+    call_id: str
+    tool: str
+    principal: str
+    conversation: str
+    request_id: str | None
+    effect_key: str | None
+    arguments: object
+    time: str
+    outcome: str | None = None
+    detail: str = ""
+    settled: str | None = None
+
+    @property
+    def unfinished(self) -> bool:
+        """Nobody can say whether it took effect, and nobody has settled it."""
+        return self.outcome in (None, "unknown") and self.settled in (None, "cannot_tell")
+
+
+def logged_calls(audit_root: Path, origins: Iterable[str]) -> dict[str, LoggedCall]:
+    """Every call with an intent in `origins`, by call id; the newest attempt of a retried one."""
+    calls: dict[str, LoggedCall] = {}
+    settled: dict[str, str] = {}
+    for origin in origins:
+        for stored in read_origin(audit_root, origin):
+            record = stored.record
+            if record is None or not any(mark in stored.line for mark in _ABOUT):
+                continue
+            kind = record.get("kind")
+            if kind == "call.intent":
+                call = _intent(origin, stored.seq, record)
+                calls[call.call_id] = call
+            elif kind == "call.outcome":
+                known = calls.get(record["call"]["call_id"])
+                if known is not None and known.origin == origin and known.seq == record["intent_seq"]:
+                    known.outcome, known.detail = record["status"], record["detail"]
+            elif kind == "call.settled":
+                settled[record["call_id"]] = record["finding"]
+    for call_id, finding in settled.items():
+        if call_id in calls:
+            calls[call_id].settled = finding
+    return calls
+
+
+def origins_in(audit_root: Path) -> tuple[str, ...]:
+    """Names of every origin that has a folder here, enrolled or not."""
+    if not audit_root.is_dir():
+        return ()
+    return tuple(sorted(path.name for path in audit_root.iterdir() if path.is_dir()))
+
+
+def _intent(origin: str, seq: int, record: dict[str, Any]) -> LoggedCall:
+    call = record["call"]
+    return LoggedCall(
+        origin,
+        seq,
+        call["call_id"],
+        call["tool"],
+        call["principal"],
+        call["conversation"],
+        call["request_id"],
+        record["effect_key"],
+        record["arguments"],
+        record["time"],
+    )
