@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from gateway.audit.stage import Record
+from gateway.clear.desk import Desk
 from gateway.clear.refusals import request_unknown
 from gateway.clear.stage import Resumable
 from gateway.domain.call import CallContext, Outcome, Parked, RawCall, ToolCall
@@ -54,6 +55,7 @@ class Policy:
     stages: Stages
     tools: ToolLists
     visible: Callable[[str], tuple[str, ...]]
+    desk: Desk
     inline: frozenset[str]
 
 
@@ -68,7 +70,8 @@ class Engine:
     workers: Workers
     own: Executor
     own_loop: OwnLoop
-    confirm: Callable[[str, Principal, str], None]
+    host_key_id: str
+    host_sign: Callable[[bytes], bytes]
     record: Record
 
 
@@ -138,7 +141,12 @@ class Session:
 
     def confirm(self, request_id: str) -> None:
         """The requester agrees, through the host application that asked her. Never call this on a model's word."""
-        self._engine.confirm(request_id, self.principal, self.conversation)
+        desk = self._engine.policy().desk
+        ballot = desk.confirm(
+            request_id, self.principal, key_id=self._engine.host_key_id, sign_with=self._engine.host_sign
+        )
+        drive(self._engine.record.event(desk.event(ballot), self._blocking()))
+        desk.cast(ballot)
 
     def late_message(self, outcome: Outcome) -> dict[str, Any]:
         """The message that brings a deferred result into the conversation, after its call was answered `pending`."""

@@ -23,31 +23,25 @@ ORIGIN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 @final
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folders of one deployment. `trust` holds the public keys of enrolled origins, `keys` the private ones."""
+    """The folders of one deployment.
+
+    `trust` holds the public keys of enrolled origins, `keys` the private ones. `spent` marks grants that were used, apart
+    from the database, so that restoring that brings no grant back (C127).
+    """
 
     state: Path
     audit: Path
     keys: Path
     checkpoints: Path
     trust: Path
-    cache: Path
+    spent: Path
 
     @property
     def database(self) -> Path:
         return self.state / "state.db"
 
-    @property
-    def spent(self) -> Path:
-        """Markers of spent grants: beside the log, so that restoring the database brings no grant back (C127)."""
-        return self.audit / "spent"
 
-    @property
-    def sandbox_lock(self) -> Path:
-        """Which sandbox images this deployment has pinned."""
-        return self.cache / "sandbox-image.lock"
-
-
-def home(policies: Path, root: Path | None = None) -> Home:
+def locate(policies: Path, root: Path | None = None) -> Home:
     """The folders below `root`, else below TOOLGATE_HOME, else `.toolgate` beside the policy folder."""
     named = os.environ.get("TOOLGATE_HOME")
     base = root or (Path(named) if named else policies.resolve().parent / DEFAULT_FOLDER)
@@ -58,7 +52,7 @@ def home(policies: Path, root: Path | None = None) -> Home:
         keys=base / "keys",
         checkpoints=base / "checkpoints",
         trust=base / "trust",
-        cache=base / "cache",
+        spent=base / "spent",
     )
 
 
@@ -69,7 +63,7 @@ def prepare(where: Home) -> tuple[str, ...]:
             if inner == outer or outer in inner.parents:
                 raise SettingsError(f"the {name} folder {inner} lies inside {outer}: give it a place of its own")
     made: list[str] = []
-    for folder in (where.state, where.audit, where.keys, where.checkpoints, where.trust, where.cache):
+    for folder in (where.state, where.audit, where.keys, where.checkpoints, where.trust, where.spent):
         if not folder.is_dir():
             folder.mkdir(parents=True, mode=0o700)
             made.append(str(folder))

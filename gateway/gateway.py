@@ -1,0 +1,201 @@
+"""The public object: one gateway for one policy folder, in one process.
+
+    gateway = Gateway.from_policies("policies/")
+    gateway.register(get_order_status)
+    session = gateway.session(Principal("ana"), conversation="c-1")
+    messages += session.dispatch_sync(message.tool_calls)
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Self, TypeVar, final, overload
+
+from gateway.audit.port import Log
+from gateway.domain.errors import ContractMismatch, UsageError
+from gateway.domain.event import Event, PolicyLoaded, ProcessStarted, ProcessStopped
+from gateway.domain.ids import Principal, check_id, new_id
+from gateway.execute.registry import ToolRef
+from gateway.policy.loader import load
+from gateway.policy.policy_set import PolicySet
+from gateway.policy.signature import signature_mismatches
+from gateway.session import Defer, Engine, Policy, Session
+from gateway.settings import check_origin, default_origin, locate
+from gateway.waiting import Blocking, drive
+from gateway.wiring import Runtime, compile_policy, open_runtime
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@final
+class Gateway:
+    """Decides, runs and records every tool call of this process. Close it, or use it as a context manager."""
+
+    def __init__(self, policy_set: PolicySet, policy: Policy, runtime: Runtime) -> None:
+        """Use `from_policies`."""
+        self._set = policy_set
+        self._policy = policy
+        self._runtime = runtime
+        self._blocking = Blocking(runtime.workers, runtime.own_loop)
+        self._closed = False
+        self._engine = Engine(
+            policy=lambda: self._policy,
+            clock=runtime.clock,
+            key=runtime.keys.digest,
+            workers=runtime.workers,
+            own=runtime.own,
+            own_loop=runtime.own_loop,
+            host_key_id=runtime.signer.verifier.key_id.hex(),
+            host_sign=runtime.signer.sign_bytes,
+            record=policy.stages.record,
+        )
+
+    @classmethod
+    def from_policies(
+        cls,
+        path: str | Path,
+        *,
+        home: str | Path | None = None,
+        origin: str | None = None,
+        roots: Mapping[str, str | Path] | None = None,
+        log: Log | None = None,
+    ) -> Self:
+        """Load `path`, check it, and open this process's place in the audit log.
+
+        `home` is where state, keys and log live (default: TOOLGATE_HOME, else `.toolgate` beside the policies).
+        `origin` names this process in the log; two live processes need two names. `roots` names the folders that path
+        guards may open files beneath. `log` replaces the log on disk, for measurements only.
+
+        Raises PolicyError (a file is wrong), SettingsError (an unsafe start), AuditUnavailable (the log).
+        """
+        policy_set = load(path)
+        where = locate(Path(path), None if home is None else Path(home))
+        runtime = open_runtime(
+            where,
+            policy_set,
+            origin=check_origin(origin or default_origin()),
+            roots={name: Path(folder) for name, folder in (roots or {}).items()},
+            log=log,
+        )
+        try:
+            gateway = cls(policy_set, compile_policy(policy_set, runtime), runtime)
+            gateway._note(
+                ProcessStarted(
+                    os.getpid(), socket.gethostname(), _version(), policy_set.digest, runtime.keys.digest.id, ()
+                )
+            )
+            gateway._note(PolicyLoaded(policy_set.digest, dict(policy_set.files)))
+        except BaseException:
+            runtime.close()
+            raise
+        return gateway
+
+    # tools
+
+    @overload
+    def tool(self, function: F) -> ToolRef: ...
+
+    @overload
+    def tool(self, *, name: str) -> Callable[[F], ToolRef]: ...
+
+    def tool(self, function: F | None = None, *, name: str | None = None) -> ToolRef | Callable[[F], ToolRef]:
+        """Decorator: the function becomes a governed tool, and its name a `ToolRef` that cannot be called (I11)."""
+        if function is not None:
+            return self.register(function)
+        return lambda fn: self.register(fn, name=name)
+
+    def register(self, function: Callable[..., Any], *, name: str | None = None) -> ToolRef:
+        """Govern `function` by the contract `tools/<name>.yaml`. Raises ContractMismatch if the two disagree."""
+        tool = name or str(getattr(function, "__name__", type(function).__name__))
+        loaded = self._set.contracts.get(tool)
+        if loaded is None:
+            raise ContractMismatch(f"{tool!r} has no contract: write tools/{tool}.yaml, or register it by another name")
+        if loaded.contract.execution.sandbox is not None:
+            raise ContractMismatch(f"{tool!r} runs in a sandbox, so no function of this process can stand for it")
+        problems = signature_mismatches(loaded.contract, function)
+        if problems:
+            raise ContractMismatch(f"{tool!r} and {loaded.ref.source} disagree: {'; '.join(problems)}")
+        return self._runtime.registry.add(tool, function)
+
+    def register_fact(self, name: str, provider: Callable[..., Any]) -> None:
+        """Let rules ask `provider` for a fact. It gets a `FactContext` and the arguments the contract names."""
+        self._runtime.facts.register(name, provider)
+
+    def declare_secret(self, name: str, value: str) -> None:
+        """`value` must never reach a model: it is masked in results and refused in final answers."""
+        if len(value) < 8:
+            raise UsageError(f"the secret {name!r} is shorter than 8 characters; masking it would mask ordinary words")
+        self._runtime.secrets.declare(name, value)
+
+    # conversations
+
+    def session(
+        self,
+        principal: Principal,
+        *,
+        conversation: str | None = None,
+        on_behalf_of: Principal | None = None,
+        defer: Defer = "answer",
+    ) -> Session:
+        """One conversation of one authenticated principal.
+
+        `defer` says what happens to a call that waits for a person: `answer` tells the model that it is pending, `pause`
+        holds the whole turn back until it is decided.
+        """
+        if not isinstance(principal, Principal):
+            raise UsageError(f"a session belongs to a Principal, not to a {type(principal).__name__}")
+        name = check_id("a conversation id", conversation) if conversation is not None else new_id("conversation")
+        return Session(self._engine, principal, name, on_behalf_of, defer)
+
+    # the process
+
+    @property
+    def policy_digest(self) -> str:
+        return self._set.digest
+
+    @property
+    def healthy(self) -> bool:
+        """False while the audit log cannot be written: every call is denied until it can."""
+        return self._policy.stages.record.healthy
+
+    @property
+    def home(self) -> Path:
+        """The folder that holds state, keys and log."""
+        return self._runtime.home.state.parent
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """Granted tools that cannot run in this process, and why."""
+        stages = self._policy.stages
+        found = {tool: stages.execute.unready(tool) for tool in self._set.contracts}
+        return {tool: refusal.detail for tool, refusal in found.items() if refusal is not None}
+
+    def close(self) -> None:
+        """Record the stop, sign the log, give everything back. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._note(ProcessStopped())
+        finally:
+            self._runtime.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _note(self, event: Event) -> None:
+        drive(self._policy.stages.record.event(event, self._blocking))
+
+
+def _version() -> str:
+    try:
+        return version("toolgate")
+    except PackageNotFoundError:
+        return "unpackaged"

@@ -1,0 +1,302 @@
+"""The composition root: the only place where adapters are made and stages put together.
+
+`open_runtime` makes what lives as long as the process; `compile_policy` makes one `Policy` from one `PolicySet` and
+what the runtime holds, whole or not at all (I6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from gateway.admit import Admit, Breaker
+from gateway.audit.encode import encode
+from gateway.audit.intents import logged_calls, origins_in
+from gateway.audit.log import AuditLog
+from gateway.audit.newest import newest_record_ns
+from gateway.audit.note import Signer
+from gateway.audit.origin import enroll, load_signer, load_trusted
+from gateway.audit.port import Log
+from gateway.audit.stage import Record
+from gateway.authorize.casbin_oracle import checked_grants
+from gateway.authorize.stage import Authorize
+from gateway.clear.desk import Desk
+from gateway.clear.markers import SpentMarkers
+from gateway.clear.port import Rules
+from gateway.clear.recovery import LoggedIntent, reconcile
+from gateway.clear.stage import Clear
+from gateway.clear.store import RequestStore
+from gateway.clock import SystemClock
+from gateway.domain.canonical import canonical
+from gateway.domain.errors import PolicyError
+from gateway.domain.event import LogRepaired
+from gateway.domain.instant import Clock
+from gateway.execute.code import open_runners
+from gateway.execute.port import CodeRunner
+from gateway.execute.registry import Registry
+from gateway.execute.stage import Door, Execute
+from gateway.keys import Keys, check_apart
+from gateway.limit.counters import Counters
+from gateway.limit.stage import Limit
+from gateway.parse.stage import Parse
+from gateway.pipeline import Stages
+from gateway.policy.documents import Contract
+from gateway.policy.policy_set import LoadedContract, PolicySet
+from gateway.release import Exit, Release, Secrets
+from gateway.serialize import KeyedLocks
+from gateway.session import Policy
+from gateway.settings import Home, prepare
+from gateway.shapes.tools import ToolLists
+from gateway.state.database import Database
+from gateway.state.kill_switches import KillSwitches
+from gateway.validate.facts import Facts
+from gateway.validate.schema import compile_schema
+from gateway.validate.stage import CompiledContract, Validate
+from gateway.waiting import OwnLoop, Workers
+
+WORKER_THREADS = 64  # sync tools at once; as many calls as one gateway admits by default
+
+
+@final
+@dataclass(slots=True)
+class Runtime:
+    """What lives as long as the process, whatever the policy says."""
+
+    home: Home
+    origin: str
+    keys: Keys
+    signer: Signer
+    clock: Clock
+    log: Log
+    database: Database
+    kill_switches: KillSwitches
+    store: RequestStore
+    registry: Registry
+    facts: Facts
+    secrets: Secrets
+    counters: Counters
+    breaker: Breaker
+    locks: KeyedLocks
+    workers: Workers
+    own: ThreadPoolExecutor
+    own_loop: OwnLoop
+    roots: dict[str, Path]
+    runners: Mapping[str, CodeRunner]
+    no_runner: Mapping[str, str]
+    created: tuple[str, ...]
+
+    def close(self) -> None:
+        """Sign the log and give everything back. Idempotent."""
+        self.own_loop.close()
+        self.workers.close()
+        self.own.shutdown(wait=True)
+        self.kill_switches.close()
+        self.database.close()
+        self.log.close()
+
+
+def open_runtime(
+    where: Home, policy: PolicySet, *, origin: str, roots: Mapping[str, Path], log: Log | None = None
+) -> Runtime:
+    """Take the origin, open keys, log and database, and let the log explain what a crash left behind.
+
+    `log` replaces the log on disk, for measurements. Raises ToolgateError; then nothing is left open.
+    """
+    created = prepare(where)
+    check_apart(where.keys, (where.state, where.audit))
+    clock = SystemClock()
+    keys = Keys.create(where.keys / "deployment")
+    signer = _enrolled(where, origin)
+    if log is None:
+        log = _open_log(where, signer, clock, policy.settings.audit.checkpoint_every)
+    try:
+        database = Database(where.database)
+        store = RequestStore(database, SpentMarkers(where.spent))
+        _reconcile(store, where, origin)
+        runners, no_runner = open_runners(policy.sandbox_profiles, keys.digest.id)
+    except BaseException:
+        log.close()
+        raise
+    return Runtime(
+        home=where,
+        origin=origin,
+        keys=keys,
+        signer=signer,
+        clock=clock,
+        log=log,
+        database=database,
+        kill_switches=KillSwitches(database, clock),
+        store=store,
+        registry=Registry(),
+        facts=Facts(),
+        secrets=Secrets(policy.settings.secret_patterns),
+        counters=Counters(),
+        breaker=Breaker(policy.settings.loop.consecutive_denials),
+        locks=KeyedLocks(),
+        workers=Workers(WORKER_THREADS),
+        own=ThreadPoolExecutor(max_workers=4, thread_name_prefix="toolgate-own"),
+        own_loop=OwnLoop(),
+        roots={name: Path(path) for name, path in (policy.settings.roots | dict(roots)).items()},
+        runners=runners,
+        no_runner=no_runner,
+        created=created,
+    )
+
+
+def _enrolled(where: Home, origin: str) -> Signer:
+    """This origin's signer; the first start enrols it. A key that went missing is never quietly replaced."""
+    if origin not in load_trusted(where.trust):
+        enroll(origin, where.keys, where.trust)
+    return load_signer(origin, where.keys, where.trust)
+
+
+def _open_log(where: Home, signer: Signer, clock: Clock, checkpoint_every: int) -> AuditLog:
+    return AuditLog(
+        where.audit,
+        where.checkpoints,
+        signer,
+        clock,
+        report=lambda aside: encode(
+            LogRepaired(f"{aside.size} bytes that stood where record {aside.seq} belongs", (aside.path.name,))
+        ),
+        checkpoint_every=checkpoint_every,
+    )
+
+
+def _reconcile(store: RequestStore, where: Home, origin: str) -> None:
+    """What this origin's last process left claimed or in doubt, explained by its log before the first call."""
+    calls = logged_calls(where.audit, origins_in(where.audit))
+    intents = {
+        call.call_id: LoggedIntent(call.call_id, call.effect_key, call.request_id, call.outcome, call.settled)
+        for call in calls.values()
+        if call.origin == origin
+    }
+    reconcile(store, origin, intents)
+
+
+def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
+    """One policy version, compiled: every stage, every contract, every tool list. Raises PolicyError."""
+    settings = policy.settings
+    contracts = {tool: loaded.contract for tool, loaded in policy.contracts.items()}
+    grants = checked_grants(policy.access)
+    authorize = Authorize(grants, policy.refs())
+    compiled = {tool: _compiled(loaded) for tool, loaded in policy.contracts.items()}
+    boxes = {
+        tool: runtime.runners[contract.execution.sandbox].identity()
+        for tool, contract in contracts.items()
+        if contract.execution.sandbox in runtime.runners and contract.execution.sandbox is not None
+    }
+    record = Record(
+        runtime.log,
+        runtime.keys.digest,
+        preview_chars=settings.audit.preview_chars,
+        sandboxes=boxes,
+        authority={tool: contract.authority for tool, contract in contracts.items()},
+        personal={},
+        labels={tool: dict(contract.result.labels) for tool, contract in contracts.items()},
+    )
+    rules = Rules(
+        contracts=contracts,
+        approvers=policy.approvers.approvers,
+        may_approve=authorize.may_approve,
+        trusted_hosts=EnrolledHosts(runtime.home.trust),
+        sandbox_of=lambda tool: canonical(boxes[tool]).decode() if tool in boxes else None,
+        pending_requests=settings.loop.pending_requests,
+    )
+    audit = runtime.home.audit
+
+    def newest() -> int:
+        return newest_record_ns(audit)
+
+    stages = Stages(
+        digest=policy.digest,
+        admit=Admit(
+            runtime.kill_switches,
+            runtime.breaker,
+            concurrent_calls=settings.loop.concurrent_calls,
+            depth=settings.loop.depth,
+        ),
+        parse=Parse(settings.arguments, runtime.keys.digest),
+        authorize=authorize,
+        limit=Limit(settings.loop, {tool: each.limits for tool, each in contracts.items()}, runtime.counters),
+        validate=Validate(compiled, runtime.keys.digest, runtime.facts, runtime.roots),
+        clear=Clear(
+            runtime.store,
+            rules,
+            sealer=runtime.keys,
+            clock=runtime.clock,
+            origin=runtime.origin,
+            newest_log_ns=newest,
+        ),
+        record=record,
+        execute=Execute(runtime.registry, {tool: _door(tool, compiled[tool], runtime) for tool in contracts}),
+        release=Release({tool: _exit(each) for tool, each in contracts.items()}, runtime.secrets),
+        locks=runtime.locks,
+    )
+    return Policy(
+        stages=stages,
+        tools=ToolLists(contracts),
+        visible=grants.visible,
+        desk=Desk(
+            runtime.store, rules, sealer=runtime.keys, clock=runtime.clock, newest_log_ns=newest
+        ),
+        inline=frozenset(tool for tool, each in contracts.items() if each.execution.inline),
+    )
+
+
+@final
+class EnrolledHosts(Mapping[str, bytes]):
+    """Public keys of enrolled origins by key id, read when asked: a host enrolled a minute ago counts too."""
+
+    def __init__(self, trust: Path) -> None:
+        self._trust = trust
+
+    def _read(self) -> dict[str, bytes]:
+        return {verifier.key_id.hex(): verifier.public for verifier in load_trusted(self._trust).values()}
+
+    def __getitem__(self, key_id: str) -> bytes:
+        return self._read()[key_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+
+def _compiled(loaded: LoadedContract) -> CompiledContract:
+    rules = range(len(loaded.contract.rules))
+    lines = {loaded.contract.rules[i].id: loaded.provenance("rules", i).line for i in rules}
+    try:
+        return CompiledContract.build(loaded.contract, loaded.ref, lines)
+    except PolicyError as error:
+        if error.file:
+            raise
+        raise loaded.error(error.message) from error
+
+
+def _door(tool: str, compiled: CompiledContract, runtime: Runtime) -> Door:
+    contract = compiled.contract
+    profile = contract.execution.sandbox
+    return Door(
+        execution=contract.execution,
+        repeatable=contract.idempotent or contract.effect == "none",
+        fresh=compiled.schema.fresh,
+        runner=runtime.runners.get(profile) if profile is not None else None,
+        why_no_runner=runtime.no_runner.get(profile, f"no profile {profile!r}") if profile is not None else "",
+    )
+
+
+def _exit(contract: Contract) -> Exit:
+    if contract.result.schema_ is None:
+        return Exit(contract.result, None)
+    compiled = compile_schema(contract.result.schema_, where="result/schema", root_object=False)
+
+    def problems(value: Any) -> str | None:
+        found = compiled.problems(value)
+        return "; ".join(str(problem) for problem in found) if found else None
+
+    return Exit(contract.result, problems)
