@@ -12,12 +12,11 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar, final
+from typing import Final, final
 
 import orjson
 
 from gateway.clear import effects, refusals, votes
-from gateway.clear.attempt import Attempt
 from gateway.clear.dossier import Dossier, as_record, display_digest
 from gateway.clear.effects import Holder
 from gateway.clear.port import Rules, Sealer
@@ -40,8 +39,6 @@ from gateway.domain.event import ApprovalRequested, Subject
 from gateway.domain.ids import Principal, new_id
 from gateway.domain.instant import NS, Clock, Instant
 from gateway.domain.waits import Waits
-
-T = TypeVar("T")
 
 ENDS: Final = (DONE, UNKNOWN, BURNT)
 _FREELY: Final = Permit()
@@ -122,16 +119,20 @@ class Clear:
         self._newest_log_ns = newest_log_ns
 
     async def __call__(self, call: ValidatedCall, waits: Waits) -> ClearedCall | Refusal | Parked | Draft:
-        """Raises StateUnavailable, which denies."""
+        """Raises StateUnavailable, which denies.
+
+        `waits.blocking` ends what it began even if the caller is cancelled, so a claim is never made for nobody: the
+        pipeline finishes it as `burnt`.
+        """
         if call.ctx.request_id is not None:
-            return await self._claiming(call, waits, lambda: self._redeem(call))
+            return await waits.blocking(lambda: self._redeem(call))
         if call.obligations:
             if call.ctx.depth > 0:
                 return refusals.may_not_park()
             return await waits.blocking(lambda: self._draft(call))
         if call.shaped.effect_key is None:
             return ClearedCall(call.ctx, call, _FREELY)
-        return await self._claiming(call, waits, lambda: self._hold(call))
+        return await waits.blocking(lambda: self._hold(call))
 
     async def generation(self, shaped: ShapedCall, waits: Waits) -> int | Refusal:
         """The generation of the call's effect key, to be read before its facts; 0 without I/O where it has none."""
@@ -326,15 +327,6 @@ class Clear:
             if request is not None:
                 sealed = self._sealer.seal(content.encode(), verdict_place(request.digest))
         self._store.finish(holder, state, sealed)
-
-    async def _claiming(self, call: ValidatedCall, waits: Waits, work: Callable[[], T]) -> T:
-        """Claim; if the caller is cancelled meanwhile, burn what is claimed: nothing may stay held by nobody (C075)."""
-        attempt = Attempt(work, lambda: self._store.finish(self._holder(call), BURNT, None))
-        try:
-            return await waits.blocking(attempt.run)
-        except BaseException:
-            attempt.desert()
-            raise
 
 
 def _effect(call: ValidatedCall) -> tuple[str, int] | None:
