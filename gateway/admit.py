@@ -17,6 +17,7 @@ from gateway.domain.errors import StateUnavailable
 from gateway.domain.instant import NS
 
 DENIAL_COOLDOWN_NS = 30 * NS
+COALESCED = 100  # denials of an open breaker in one record
 MAX_CONVERSATIONS = 10_000  # conversations whose denials are remembered; the longest idle one is forgotten first
 
 _TRY_LATER = "The service cannot take this call now."
@@ -56,8 +57,8 @@ class Breaker:
                 return False
             return True
 
-    def denied(self, ctx: CallContext) -> bool:
-        """Count a denial. True if it was the one that opened the breaker."""
+    def denied(self, ctx: CallContext) -> None:
+        """Count a denial; one too many opens the breaker."""
         key = (ctx.principal.id, ctx.conversation)
         with self._guard:
             streak = self._streaks.setdefault(key, _Streak())
@@ -67,8 +68,6 @@ class Breaker:
             streak.denials += 1
             if streak.denials == self._most:
                 streak.opened_ns = ctx.started_ns
-                return True
-            return False
 
     def allowed(self, ctx: CallContext) -> None:
         """A call got through: the streak is over."""
@@ -76,16 +75,22 @@ class Breaker:
             with self._guard:
                 self._streaks.pop((ctx.principal.id, ctx.conversation), None)
 
-    def coalesce(self, ctx: CallContext) -> bool:
-        """A denial while open. True if it deserves a record of its own (the first, then every 100th)."""
+    def coalesce(self, ctx: CallContext) -> int | None:
+        """A denial while open: how many to record now, or None to keep counting. The first stands for itself (0)."""
         with self._guard:
             streak = self._streaks.setdefault((ctx.principal.id, ctx.conversation), _Streak())
             streak.unrecorded += 1
-            return streak.unrecorded % 100 == 1
+            if streak.unrecorded % COALESCED == 1:
+                return 0 if streak.unrecorded == 1 else COALESCED - 1
+            return None
 
-    def coalesced(self, ctx: CallContext) -> int:
-        streak = self._streaks.get((ctx.principal.id, ctx.conversation))
-        return streak.unrecorded if streak is not None else 0
+    def drain(self) -> list[tuple[str, str, int]]:
+        """Denials counted and not recorded yet, as (principal, conversation, count); they count as recorded now."""
+        with self._guard:
+            found = [(*key, (streak.unrecorded - 1) % COALESCED) for key, streak in self._streaks.items()]
+            for streak in self._streaks.values():
+                streak.unrecorded = 0
+        return [each for each in found if each[2] > 0]
 
 
 @final
@@ -119,6 +124,18 @@ class Admit:
         if ctx.request_id is None and ctx.depth == 0 and not self._slots.acquire(blocking=False):
             return _no(ReasonCode.OVERLOADED, "Too many calls are running.", "", "Try again in a moment.")
         return None
+
+    def denied(self, ctx: CallContext, reason: ReasonCode) -> int | None:
+        """Count a denial. None says that it needs no record of its own; else how many it stands for beside itself."""
+        if reason is ReasonCode.TOO_MANY_DENIALS:
+            return self._breaker.coalesce(ctx)
+        if reason is not ReasonCode.CANCELLED:
+            self._breaker.denied(ctx)
+        return 0
+
+    def allowed(self, ctx: CallContext) -> None:
+        """A call ran: the streak of denials is over."""
+        self._breaker.allowed(ctx)
 
     def leave(self, ctx: CallContext) -> None:
         if ctx.request_id is None and ctx.depth == 0:

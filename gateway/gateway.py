@@ -1,9 +1,9 @@
 """The public object: one gateway for one policy folder, in one process.
 
-    gateway = Gateway.from_policies("policies/")
-    gateway.register(get_order_status)
-    session = gateway.session(Principal("ana"), conversation="c-1")
-    messages += session.dispatch_sync(message.tool_calls)
+gateway = Gateway.from_policies("policies/")
+gateway.register(get_order_status)
+session = gateway.session(Principal("ana"), conversation="c-1")
+messages += session.dispatch_sync(message.tool_calls)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar, final, overload
 
 from gateway.audit.port import Log
 from gateway.domain.errors import ContractMismatch, UsageError
-from gateway.domain.event import Event, PolicyLoaded, ProcessStarted, ProcessStopped
+from gateway.domain.event import DenialsCoalesced, Event, PolicyLoaded, ProcessStarted, ProcessStopped
 from gateway.domain.ids import Principal, check_id, new_id
 from gateway.execute.registry import ToolRef
 from gateway.policy.loader import load
@@ -180,6 +180,8 @@ class Gateway:
             return
         self._closed = True
         try:
+            for principal, conversation, count in self._runtime.breaker.drain():
+                self._note(DenialsCoalesced(principal, conversation, count))
             self._note(ProcessStopped())
         finally:
             self._runtime.close()

@@ -20,6 +20,7 @@ from gateway.audit.stage import Partial, Record, alarm, subject
 from gateway.authorize.stage import Authorize
 from gateway.clear.stage import Clear, Draft
 from gateway.domain.call import (
+    CallContext,
     ClearedCall,
     Denied,
     Executed,
@@ -34,6 +35,7 @@ from gateway.domain.call import (
 )
 from gateway.domain.decision import ReasonCode, Refusal, Step
 from gateway.domain.errors import AuditUnavailable, StateUnavailable
+from gateway.domain.ids import new_id
 from gateway.domain.session_view import SessionView
 from gateway.domain.waits import Waits
 from gateway.execute.stage import Ambiguous, Execute
@@ -99,7 +101,28 @@ class Passage:
             self.to.admit.leave(raw.ctx)
         if (gone := self.waits.interrupted()) is not None:
             raise gone
-        return outcome
+        fallback = self.to.execute.fallback(outcome)
+        return outcome if fallback is None else await self.instead(fallback, outcome)
+
+    async def instead(self, fallback: str, failed: Outcome) -> Outcome:
+        """The fallback of a tool that failed: a call of its own, from step 0, with the same arguments."""
+        above = self.raw.ctx
+        ctx = CallContext(
+            new_id("call"),
+            above.provider_call_id,
+            above.principal,
+            above.on_behalf_of,
+            above.conversation,
+            above.policy_digest,
+            above.at,
+            above.started_ns,
+            above.id,
+            above.depth + 1,
+            held_keys=above.held_keys,
+            fallback=True,
+        )
+        outcome = await Passage(RawCall(ctx, fallback, self.raw.arguments), self.to, self.waits).govern()
+        return failed if isinstance(outcome, Denied) else outcome
 
     async def decide(self, raw: RawCall) -> Outcome:
         """Steps 1 to 4, as far as they look at nothing but the call; then the turn on whatever it touches (I13)."""
@@ -191,6 +214,7 @@ class Passage:
                     raise executed.cancelled
                 if isinstance(outcome, Released):
                     verdict, content = "done", outcome.content
+                    to.admit.allowed(self.raw.ctx)
                 pause = to.execute.pause_before_retry(outcome, attempt)
                 if pause is None:
                     return outcome
@@ -222,8 +246,10 @@ class Passage:
     async def deny(self, refusal: Refusal) -> Denied:
         """Record the denial, then say so."""
         self.trace.mark(refusal.step)
-        await self.to.record.denied(self.seen, refusal, self.waits, self.trace.us())
-        return Denied(self.seen.ctx, self.tool, refusal)
+        counted = self.to.admit.denied(self.raw.ctx, refusal.reason)
+        if counted is not None:
+            await self.to.record.denied(self.seen, refusal, counted, self.waits, self.trace.us())
+        return Denied(self.raw.ctx, self.tool, refusal)
 
 
 _CANCELLED = Refusal(Step.RECORD, ReasonCode.CANCELLED, "The caller gave up before the call began.")

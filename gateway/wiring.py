@@ -31,7 +31,6 @@ from gateway.clear.stage import Clear
 from gateway.clear.store import RequestStore
 from gateway.clock import SystemClock
 from gateway.domain.canonical import canonical
-from gateway.domain.errors import PolicyError
 from gateway.domain.event import LogRepaired
 from gateway.domain.instant import Clock
 from gateway.execute.code import open_runners
@@ -52,9 +51,10 @@ from gateway.settings import Home, prepare
 from gateway.shapes.tools import ToolLists
 from gateway.state.database import Database
 from gateway.state.kill_switches import KillSwitches
+from gateway.validate.contract import CompiledContract
 from gateway.validate.facts import Facts
 from gateway.validate.schema import compile_schema
-from gateway.validate.stage import CompiledContract, Validate
+from gateway.validate.stage import Validate
 from gateway.waiting import OwnLoop, Workers
 
 WORKER_THREADS = 64  # sync tools at once; as many calls as one gateway admits by default
@@ -83,7 +83,7 @@ class Runtime:
     workers: Workers
     own: ThreadPoolExecutor
     own_loop: OwnLoop
-    roots: dict[str, Path]
+    roots: dict[str, str]
     runners: Mapping[str, CodeRunner]
     no_runner: Mapping[str, str]
     created: tuple[str, ...]
@@ -139,7 +139,7 @@ def open_runtime(
         workers=Workers(WORKER_THREADS),
         own=ThreadPoolExecutor(max_workers=4, thread_name_prefix="toolgate-own"),
         own_loop=OwnLoop(),
-        roots={name: Path(path) for name, path in (policy.settings.roots | dict(roots)).items()},
+        roots={name: str(path) for name, path in roots.items()},
         runners=runners,
         no_runner=no_runner,
         created=created,
@@ -183,7 +183,8 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
     contracts = {tool: loaded.contract for tool, loaded in policy.contracts.items()}
     grants = checked_grants(policy.access)
     authorize = Authorize(grants, policy.refs())
-    compiled = {tool: _compiled(loaded) for tool, loaded in policy.contracts.items()}
+    roots = settings.roots | runtime.roots
+    compiled = {tool: _compiled(loaded, roots) for tool, loaded in policy.contracts.items()}
     boxes = {
         tool: runtime.runners[contract.execution.sandbox].identity()
         for tool, contract in contracts.items()
@@ -195,7 +196,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         preview_chars=settings.audit.preview_chars,
         sandboxes=boxes,
         authority={tool: contract.authority for tool, contract in contracts.items()},
-        personal={},
+        personal={tool: each.personal for tool, each in compiled.items() if each.personals},
         labels={tool: dict(contract.result.labels) for tool, contract in contracts.items()},
     )
     rules = Rules(
@@ -222,7 +223,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         parse=Parse(settings.arguments, runtime.keys.digest),
         authorize=authorize,
         limit=Limit(settings.loop, {tool: each.limits for tool, each in contracts.items()}, runtime.counters),
-        validate=Validate(compiled, runtime.keys.digest, runtime.facts, runtime.roots),
+        validate=Validate(compiled, runtime.keys.digest, runtime.facts),
         clear=Clear(
             runtime.store,
             rules,
@@ -232,7 +233,9 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
             newest_log_ns=newest,
         ),
         record=record,
-        execute=Execute(runtime.registry, {tool: _door(tool, compiled[tool], runtime) for tool in contracts}),
+        execute=Execute(
+            runtime.registry, {tool: _door(each, compiled[tool], runtime) for tool, each in contracts.items()}
+        ),
         release=Release({tool: _exit(each) for tool, each in contracts.items()}, runtime.secrets),
         locks=runtime.locks,
     )
@@ -240,9 +243,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         stages=stages,
         tools=ToolLists(contracts),
         visible=grants.visible,
-        desk=Desk(
-            runtime.store, rules, sealer=runtime.keys, clock=runtime.clock, newest_log_ns=newest
-        ),
+        desk=Desk(runtime.store, rules, sealer=runtime.keys, clock=runtime.clock, newest_log_ns=newest),
         inline=frozenset(tool for tool, each in contracts.items() if each.execution.inline),
     )
 
@@ -267,24 +268,20 @@ class EnrolledHosts(Mapping[str, bytes]):
         return len(self._read())
 
 
-def _compiled(loaded: LoadedContract) -> CompiledContract:
-    rules = range(len(loaded.contract.rules))
-    lines = {loaded.contract.rules[i].id: loaded.provenance("rules", i).line for i in rules}
-    try:
-        return CompiledContract.build(loaded.contract, loaded.ref, lines)
-    except PolicyError as error:
-        if error.file:
-            raise
-        raise loaded.error(error.message) from error
+def _compiled(loaded: LoadedContract, roots: Mapping[str, str]) -> CompiledContract:
+    contract = loaded.contract
+    lines = {rule.id: loaded.provenance("rules", i).line for i, rule in enumerate(contract.rules)}
+    for part in ("parameters", "approval"):
+        lines[part] = loaded.provenance(part).line
+    return CompiledContract.build(contract, loaded.ref, roots=roots, lines=lines)
 
 
-def _door(tool: str, compiled: CompiledContract, runtime: Runtime) -> Door:
-    contract = compiled.contract
+def _door(contract: Contract, compiled: CompiledContract, runtime: Runtime) -> Door:
     profile = contract.execution.sandbox
     return Door(
         execution=contract.execution,
         repeatable=contract.idempotent or contract.effect == "none",
-        fresh=compiled.schema.fresh,
+        fresh=compiled.fresh,
         runner=runtime.runners.get(profile) if profile is not None else None,
         why_no_runner=runtime.no_runner.get(profile, f"no profile {profile!r}") if profile is not None else "",
     )

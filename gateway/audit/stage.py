@@ -130,7 +130,17 @@ class Record:
         """Make durable that nobody can say what became of an intent. Raises AuditUnavailable."""
         tool = started.cleared.validated.contract.name
         event = CallOutcome(
-            subject(started.ctx, tool), started.seq, "unknown", "unknown_outcome", clip(detail), None, 0, "", {}, {}, steps_us
+            subject(started.ctx, tool),
+            started.seq,
+            "unknown",
+            "unknown_outcome",
+            clip(detail),
+            None,
+            0,
+            "",
+            {},
+            {},
+            steps_us,
         )
         await self._last(started, event, waits)
 
@@ -140,8 +150,10 @@ class Record:
         finally:
             started.reservation.release()
 
-    async def denied(self, call: Partial, refusal: Refusal, waits: Waits, steps_us: dict[str, int]) -> None:
-        """Record a denial. If even that fails the call stays denied, and the alarm says that a record is missing."""
+    async def denied(
+        self, call: Partial, refusal: Refusal, counted: int, waits: Waits, steps_us: dict[str, int]
+    ) -> None:
+        """Record a denial, and that it stands for `counted` earlier ones. If even that fails the call stays denied, and the alarm says that a record is missing."""
         asked, parsed, shaped = _seen(call)
         event = CallDenied(
             call=subject(call.ctx, shaped.contract.name if shaped is not None else ""),
@@ -155,6 +167,7 @@ class Record:
             effective_digest=shaped.digest if shaped is not None else None,
             arguments=orjson.Fragment(shaped.masked) if shaped is not None else _NOTHING,
             facts=refusal.facts,
+            coalesced=counted,
             steps_us=steps_us,
         )
         try:

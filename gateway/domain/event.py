@@ -6,7 +6,7 @@ events carry no secret and no raw argument. Names are stable; a field is added, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, final
 
 FORMAT_VERSION = 1
@@ -76,7 +76,10 @@ class CallOutcome:
 @final
 @dataclass(slots=True)
 class CallDenied:
-    """The call ended before step 6 was passed. `asked` is the tool name as the model wrote it, escaped and bounded."""
+    """The call ended before step 6 was passed. `asked` is the tool name as the model wrote it, bounded.
+
+    `coalesced` counts earlier denials of the same breaker that have no record of their own.
+    """
 
     kind: ClassVar[str] = "call.denied"
     call: Subject
@@ -90,6 +93,7 @@ class CallDenied:
     effective_digest: str | None
     arguments: object
     facts: dict[str, object]
+    coalesced: int
     steps_us: dict[str, int]
 
 
@@ -225,14 +229,12 @@ class KillSwitchSet:
 @final
 @dataclass(slots=True)
 class DenialsCoalesced:
-    """Denials coalesced under a flood: `count` calls of `principal` were denied for `reason` since the last record."""
+    """What an open breaker still had to count when the process stopped: `count` denials without a record."""
 
     kind: ClassVar[str] = "denials.coalesced"
     principal: str
     conversation: str
-    reason: str
     count: int
-    extra: dict[str, object] = field(default_factory=dict)
 
 
 Event = (

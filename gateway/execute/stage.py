@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, final
 
-from gateway.domain.call import CallContext, Executed, Failure, Released, StartedCall, Unknown
+from gateway.domain.call import CallContext, Executed, Failure, Outcome, Released, StartedCall, Unknown
 from gateway.domain.decision import ReasonCode, Refusal, Step
 from gateway.domain.errors import ComponentFault
 from gateway.domain.waits import DeadlineExceeded, Waits
@@ -85,6 +85,12 @@ class Execute:
             return None
         detail = f"no function is registered as {tool!r}; call gateway.register"
         return Refusal(Step.EXECUTE, ReasonCode.NOT_REGISTERED, NOT_NOW, detail=detail)
+
+    def fallback(self, outcome: Outcome) -> str | None:
+        """The tool to call instead, if this one ran, failed for good, and names one."""
+        if not isinstance(outcome, Released) or outcome.failure is None:
+            return None
+        return self._doors[outcome.tool].execution.fallback
 
     def pause_before_retry(self, outcome: Released | Unknown, attempt: int) -> float | None:
         """Seconds to wait before attempt `attempt + 1`, or None if there will be none."""
@@ -169,9 +175,7 @@ def _late(call: StartedCall, door: Door, *, began: bool) -> Executed | Ambiguous
 
 
 def _failed(call: StartedCall, code: str, detail: str) -> Executed:
-    return Executed(
-        call.ctx, call, b"", Failure(code, TOOL_FAILED, "Try something else, or tell the user.", detail)
-    )
+    return Executed(call.ctx, call, b"", Failure(code, TOOL_FAILED, "Try something else, or tell the user.", detail))
 
 
 def _text(error: BaseException) -> str:

@@ -88,9 +88,7 @@ def _common(schema: dict[str, Any], where: str) -> dict[str, Any]:
     if foreign:
         raise Inexpressible(f"{where}: {', '.join(foreign)}")
     return {
-        key: value
-        for key, value in schema.items()
-        if key in _KEPT and not (key == "format" and value not in _FORMATS)
+        key: value for key, value in schema.items() if key in _KEPT and not (key == "format" and value not in _FORMATS)
     }
 
 
