@@ -1,0 +1,152 @@
+"""One contract, compiled at load: schema, rules, guards, what its parameters mean. What is wrong is a PolicyError."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from gateway.domain.call import ContractRef
+from gateway.domain.decision import Obligation, Provenance
+from gateway.domain.errors import PolicyError
+from gateway.policy.documents import Contract, Fact, PathGuard, Rule
+from gateway.validate.guards import Guards
+from gateway.validate.rules import CompiledRule, check_names
+from gateway.validate.schema import CompiledSchema, compile_schema
+from gateway.validate.vocabulary import Node
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ContractRule:
+    """A rule of a contract and where it stands."""
+
+    rule: Rule
+    compiled: CompiledRule
+    source: Provenance
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CompiledContract:
+    """What step 4 needs of one tool. `always` is asked of every call, `escalation` of one that a rule escalates."""
+
+    ref: ContractRef
+    schema: CompiledSchema
+    rules: tuple[ContractRule, ...]
+    facts: Mapping[str, Fact]
+    guards: Guards
+    secrets: frozenset[str]
+    personals: frozenset[str]
+    effect_key: tuple[str, ...]
+    serialize_by: tuple[str, ...]
+    always: tuple[Obligation, ...]
+    escalation: str
+
+    @classmethod
+    def build(
+        cls,
+        contract: Contract,
+        ref: ContractRef,
+        *,
+        roots: Mapping[str, str] | None = None,
+        lines: Mapping[str, int] | None = None,
+    ) -> CompiledContract:
+        """Compile and check. `lines` gives the line of a rule by its id, and of `parameters` and `approval`.
+
+        `roots` are the folders for path guards. Raises PolicyError with the file, and the line where it is known.
+        """
+        lines = lines or {}
+        source = ref.source
+        schema = compile_schema(
+            contract.parameters, file=source.file, line=lines.get("parameters", source.line)
+        )
+        try:
+            guards = Guards(contract.guards, roots or {})
+            _check_guarded(contract, schema)
+            _check_keys(contract, schema)
+        except PolicyError as error:
+            raise PolicyError(error.message, file=source.file, line=source.line) from error
+        secrets = frozenset(contract.secrets)
+        return cls(
+            ref=ref,
+            schema=schema,
+            rules=tuple(_compile_rule(rule, contract, schema, source.file, lines) for rule in contract.rules),
+            facts=contract.facts,
+            guards=guards,
+            secrets=secrets,
+            personals=frozenset(contract.personal) - secrets,
+            effect_key=tuple(sorted(contract.effect_key)),
+            serialize_by=tuple(sorted(contract.serialize_by)),
+            always=_always(contract, Provenance(source.file, lines.get("approval", source.line), "approval")),
+            escalation="approval" if contract.clearance.approvers else "confirmation",
+        )
+
+    @property
+    def fresh(self) -> Callable[[bytes], dict[str, Any]]:
+        """Decodes effective bytes for the tool: a new object each time (I1)."""
+        return self.schema.fresh
+
+    def quotable(self, detail: str) -> str:
+        """`detail` for a record, unless it might quote an argument that must not stand there (I10)."""
+        if self.secrets or self.personals:
+            return "(not quoted: the contract has secret or personal parameters)"
+        return detail
+
+    def personal(self, effective: bytes) -> dict[str, object] | None:
+        """The personal parameters that were given, to be recorded apart; None if the contract declares none."""
+        if not self.personals:
+            return None
+        return {name: value for name, value in self.fresh(effective).items() if name in self.personals}
+
+
+def _compile_rule(
+    rule: Rule, contract: Contract, schema: CompiledSchema, file: str, lines: Mapping[str, int]
+) -> ContractRule:
+    source = Provenance(file, lines.get(rule.id, 0), rule.id)
+    try:
+        check_names(rule.require, frozenset(schema.properties), frozenset(contract.facts))
+        return ContractRule(rule, CompiledRule(rule.require), source)
+    except PolicyError as error:
+        raise PolicyError(f"rule `{rule.id}`: {error.message}", file=file, line=source.line) from error
+
+
+def _always(contract: Contract, source: Provenance) -> tuple[Obligation, ...]:
+    clearance = contract.clearance
+    asked = []
+    if clearance.when == "always" and clearance.approvers:
+        asked.append(Obligation("approval", f"Every call of {contract.tool} needs another person.", source))
+    if clearance.confirm:
+        asked.append(Obligation("confirmation", f"The requester confirms every call of {contract.tool}.", source))
+    return tuple(asked)
+
+
+def _check_keys(contract: Contract, schema: CompiledSchema) -> None:
+    """A key that a call may leave out would let it slip past whoever holds the key."""
+    for field in ("effect_key", "serialize_by"):
+        for name in getattr(contract, field):
+            if name not in schema.required and "default" not in schema.properties[name]:
+                raise PolicyError(f"`{field}` names {name!r}, which a call may leave out: make it `required`")
+
+
+def _check_guarded(contract: Contract, schema: CompiledSchema) -> None:
+    definitions: Node = schema.closed.get("$defs", {})
+    for name, guard in contract.guards.items():
+        node = schema.properties[name]
+        found = _types(node, definitions)
+        if found == {"array"} and not isinstance(guard, PathGuard) and isinstance(node.get("items"), dict):
+            found = _types(node["items"], definitions)
+        if found - {"null"} != {"string"}:
+            raise PolicyError(f"`guards` names {name!r}, which must be of type string")
+
+
+def _types(node: Node, definitions: Node) -> set[str]:
+    """The types a schema accepts; empty if it does not say."""
+    if "$ref" in node:
+        return _types(definitions[node["$ref"].removeprefix("#/$defs/")], definitions)
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        if keyword in node:
+            found = [_types(branch, definitions) for branch in node[keyword]]
+            return set().union(*found) if all(found) else set()
+    types = node.get("type", [])
+    return {types} if isinstance(types, str) else set(types)

@@ -1,0 +1,141 @@
+"""Business rules in CEL (Common Expression Language) behind one function: `CompiledRule.holds`.
+
+Guarantees: a rule holds only if it evaluates to the boolean true. An absent field, a wrong type, an exceeded budget or
+anything else that goes wrong is a RuleError, and denies (C036, C051). The library returns errors as truthy values;
+nothing of it leaves this file. Regular expressions are RE2, comprehensions stop at 10,000 iterations, and what one
+rule may have to read in all of them is bounded before it runs.
+
+Variables: `args` (the effective arguments; `number` is double, `integer` is int), `principal` {id, on_behalf_of (empty
+if nobody), roles}, `session` {conversation, calls}, `facts`, and `now` (timestamp).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, final
+
+from cel_expr_python import cel
+
+from gateway.domain.canonical import Json
+from gateway.domain.errors import PolicyError, ToolgateError
+from gateway.domain.ids import Principal
+from gateway.domain.instant import Instant
+from gateway.domain.session_view import SessionView
+
+MAX_ITERATIONS = 10_000  # the library's own budget for the comprehensions of one evaluation
+MAX_WORK = 2**29  # bytes read in all iterations of one rule: about half a second
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PRINCIPAL = ("id", "on_behalf_of", "roles")
+_SESSION = ("conversation", "calls")
+_STRING = re.compile(
+    r"""[rRbB]{0,2}(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|//[^\n]*""", re.DOTALL
+)
+_SELECTION = re.compile(r"(?<![\w.])(args|facts|principal|session)\s*\.\s*([A-Za-z_]\w*)")
+_COMPREHENSION = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter|transformList|transformMap)\s*\(")
+
+
+class RuleError(ToolgateError):
+    """The rule gave no boolean. The call is denied."""
+
+
+@final
+class Scope:
+    """What the rules of one call see. `size` is the number of bytes of arguments and facts, `items` of their parts."""
+
+    __slots__ = ("activation", "items", "size")
+
+    def __init__(
+        self,
+        args: Mapping[str, object],
+        facts: Mapping[str, object],
+        principal: Principal,
+        on_behalf_of: Principal | None,
+        session: SessionView,
+        now: Instant,
+        *,
+        size: int,
+        items: int,
+    ) -> None:
+        self.size = size
+        self.items = items
+        self.activation = _environment().Activation(
+            {
+                "args": args,
+                "facts": facts,
+                "principal": {
+                    "id": principal.id,
+                    "on_behalf_of": on_behalf_of.id if on_behalf_of is not None else "",
+                    "roles": list(session.roles),
+                },
+                "session": {"conversation": session.conversation, "calls": session.calls},
+                "now": _EPOCH + timedelta(microseconds=now.wall_ns // 1000),
+            }
+        )
+
+
+@final
+class CompiledRule:
+    """One expression, compiled and type-checked. Thread-safe."""
+
+    __slots__ = ("_comprehensions", "_expression", "text")
+
+    def __init__(self, text: str) -> None:
+        """Raises PolicyError if `text` is no CEL expression of type bool."""
+        self.text = text
+        self._comprehensions = len(_COMPREHENSION.findall(text))
+        try:
+            self._expression = _environment().compile(text)
+        except Exception as error:  # the library raises bare RuntimeError with the position in its text
+            raise PolicyError(f"not a rule: {_first_lines(error)}") from error
+        found = self._expression.return_type()
+        if found != cel.Type.BOOL:
+            raise PolicyError(f"a rule is a yes or no; this is {found.name()}: compare it with something")
+
+    def holds(self, scope: Scope) -> bool:
+        """True only if the rule is satisfied. Raises RuleError for whatever is neither true nor false."""
+        if self._comprehensions:
+            iterations = min(MAX_ITERATIONS, scope.items**self._comprehensions)
+            if iterations * scope.size > MAX_WORK:
+                raise RuleError("the arguments and facts are too large for a rule that goes through their items")
+        try:
+            result = self._expression.eval(scope.activation)
+            kind, value = result.type(), result.value()
+        except Exception as error:  # whatever the library raises is an answer that is not true
+            raise RuleError(_first_lines(error)) from error
+        if kind == cel.Type.BOOL and (value is True or value is False):
+            return value is True
+        raise RuleError(str(value)[:300] if kind == cel.Type.ERROR else f"gave {kind.name()}, not bool")
+
+
+def check_names(text: str, args: Mapping[str, Json] | frozenset[str], facts: frozenset[str]) -> None:
+    """Refuse a rule that names what can never be there: it would deny every call. Raises PolicyError."""
+    known = {"args": args, "facts": facts, "principal": _PRINCIPAL, "session": _SESSION}
+    for root, name in _SELECTION.findall(_STRING.sub('""', text)):
+        if name not in known[root]:
+            close = get_close_matches(name, list(known[root]), n=1)
+            meant = f"; did you mean `{root}.{close[0]}`?" if close else ""
+            raise PolicyError(f"`{root}.{name}` does not exist{meant}")
+
+
+@cache
+def _environment() -> Any:
+    of_anything = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+    return cel.NewEnv(
+        variables={
+            "args": of_anything,
+            "facts": of_anything,
+            "principal": of_anything,
+            "session": of_anything,
+            "now": cel.Type.TIMESTAMP,
+        }
+    )
+
+
+def _first_lines(error: BaseException) -> str:
+    text = str(error).removeprefix("INVALID_ARGUMENT: ").removeprefix("ERROR: <input>:")
+    return text.split("\n | ")[0][:300]

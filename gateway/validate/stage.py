@@ -1,0 +1,189 @@
+"""Step 4, validate: do these arguments mean something, and may that be done? (I1, I13)
+
+Two calls, because the pipeline takes a lock between them. `shape` looks at nothing but the call: normalise, check the
+schema, give the effective bytes their digest. `judge` looks at the world: facts, guards, rules, in that order; a rule
+that is false denies, or adds an obligation where the contract says `escalate`. An error denies. What a guard opened is
+closed on every way out but success, and then by `close`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import orjson
+
+from gateway.domain.call import LimitedCall, ShapedCall, ValidatedCall
+from gateway.domain.canonical import canonical
+from gateway.domain.decision import Obligation, ReasonCode, Refusal, Step
+from gateway.domain.keyed import DigestKey
+from gateway.domain.session_view import SessionView
+from gateway.domain.waits import Waits
+from gateway.validate import guards
+from gateway.validate.beneath import OpenedFile
+from gateway.validate.contract import CompiledContract, ContractRule
+from gateway.validate.facts import FactContext, Facts, FactUnavailable
+from gateway.validate.guards import GuardRefused
+from gateway.validate.rules import RuleError, Scope
+
+NOT_NOW = "This call could not be checked, so it was not made."
+
+
+@final
+class Validate:
+    """The step. `compiled` holds every contract of one policy version by tool name (I6)."""
+
+    def __init__(self, compiled: Mapping[str, CompiledContract], key: DigestKey, facts: Facts | None = None) -> None:
+        self._compiled = compiled
+        self._key = key
+        self._facts = facts if facts is not None else Facts()
+
+    def shape(self, call: LimitedCall) -> ShapedCall | Refusal:
+        """Pure. The arguments as they will be judged, shown, executed and logged, or what is wrong with them."""
+        ref = call.authorized.contract
+        contract = self._compiled[ref.name]
+        parsed = call.parsed
+        value, simple = contract.schema.effective(parsed.arguments, simple=parsed.simple)
+        if not contract.schema.accepts(value):
+            return _misfit(contract, value)
+        effective = canonical(value, simple=simple)
+        return ShapedCall(
+            call.ctx,
+            call,
+            ref,
+            effective,
+            self._key.digest(effective, domain=b"effective"),
+            self._masked(contract, value, effective, simple=simple),
+            self._name(contract.serialize_by, value, b"serialize", simple=simple),
+            self._name(contract.effect_key, value, b"effect", simple=simple),
+        )
+
+    async def judge(
+        self, call: ShapedCall, waits: Waits, session: SessionView, effect_generation: int
+    ) -> ValidatedCall | Refusal:
+        """Facts, guards, rules. The caller closes the capabilities of what it gets (`close`)."""
+        contract = self._compiled[call.contract.name]
+        found: dict[str, object] = {}
+        if contract.facts:
+            ctx = FactContext(call.ctx.principal, call.ctx.on_behalf_of, call.ctx.conversation)
+            try:
+                found = await self._facts.look_up(
+                    contract.facts, lambda: contract.fresh(call.effective), ctx, waits
+                )
+            except FactUnavailable as fault:
+                detail = f"fact `{fault.name}`: {contract.quotable(fault.why)}"
+                return Refusal(Step.VALIDATE, ReasonCode.FACT_UNAVAILABLE, NOT_NOW, "Try again later.", detail)
+        opened: dict[str, OpenedFile] = {}
+        if contract.guards:
+            arguments = contract.fresh(call.effective)
+            try:
+                if contract.guards.opens:
+                    opened = await waits.blocking(lambda: contract.guards.apply(arguments))
+                else:
+                    contract.guards.apply(arguments)
+            except GuardRefused as refused:
+                return Refusal(
+                    Step.VALIDATE,
+                    ReasonCode.GUARD,
+                    refused.message,
+                    refused.suggestion,
+                    detail=contract.quotable(refused.detail),
+                    facts=found,
+                )
+        try:
+            judged = _by_rules(contract, call, session, found)
+        except BaseException:
+            guards.close(opened)
+            raise
+        if isinstance(judged, Refusal):
+            guards.close(opened)
+            return judged
+        capabilities: dict[str, object] = {**opened}
+        return ValidatedCall(call.ctx, call, call.contract, found, judged, capabilities, effect_generation)
+
+    def close(self, call: ValidatedCall) -> None:
+        """Close what the guards opened for this call."""
+        guards.close(call.capabilities)
+
+    def _masked(self, contract: CompiledContract, value: dict[str, Any], effective: bytes, *, simple: bool) -> bytes:
+        if not (contract.secrets or contract.personals):
+            return effective
+        shown = {
+            name: {"$hmac": self._key.digest(canonical(item), domain=b"argument")} if name in contract.secrets else item
+            for name, item in value.items()
+            if name not in contract.personals
+        }
+        return canonical(shown, simple=simple)
+
+    def _name(self, names: tuple[str, ...], value: dict[str, Any], domain: bytes, *, simple: bool) -> str | None:
+        """The keyed digest that stands for the thing these parameters name. Not by tool: tools share a thing."""
+        if not names:
+            return None
+        return self._key.digest(canonical([[name, value[name]] for name in names], simple=simple), domain=domain)
+
+
+def _misfit(contract: CompiledContract, value: dict[str, Any]) -> Refusal:
+    problems = contract.schema.problems(value, contract.secrets)
+    return Refusal(
+        Step.VALIDATE,
+        ReasonCode.SCHEMA,
+        "The arguments do not fit: " + "; ".join(map(str, problems)) + ".",
+        " ".join(dict.fromkeys(problem.suggestion for problem in problems if problem.suggestion)),
+    )
+
+
+def _by_rules(
+    contract: CompiledContract, call: ShapedCall, session: SessionView, found: dict[str, object]
+) -> tuple[Obligation, ...] | Refusal:
+    """What must be cleared, or the first rule that denies. Every rule is asked: a later denial beats an escalation."""
+    if not contract.rules:
+        return contract.always
+    ctx = call.ctx
+    read = call.effective + orjson.dumps(found) if found else call.effective
+    scope = Scope(
+        contract.fresh(call.effective),
+        found,
+        ctx.principal,
+        ctx.on_behalf_of,
+        session,
+        ctx.at,
+        size=len(read),
+        items=read.count(b",") + 1,
+    )
+    obligations = list(contract.always)
+    for rule in contract.rules:
+        try:
+            if rule.compiled.holds(scope):
+                continue
+        except RuleError as error:
+            return _rule_failed(rule, contract.quotable(str(error)), found)
+        if rule.rule.otherwise == "deny":
+            return _denied(rule, found)
+        why = rule.rule.tell_people or rule.rule.tell_model
+        obligations.append(Obligation(contract.escalation, why, rule.source))
+    return tuple(obligations)
+
+
+def _denied(rule: ContractRule, found: dict[str, object]) -> Refusal:
+    said = rule.rule
+    return Refusal(
+        Step.VALIDATE,
+        ReasonCode.RULE,
+        said.tell_model,
+        said.suggestion or "",
+        detail=said.tell_people or f"rule `{said.id}` does not hold",
+        rule=rule.source,
+        facts=found,
+    )
+
+
+def _rule_failed(rule: ContractRule, why: str, found: dict[str, object]) -> Refusal:
+    return Refusal(
+        Step.VALIDATE,
+        ReasonCode.RULE_ERROR,
+        NOT_NOW,
+        "Try something else, or tell the user.",
+        detail=f"rule `{rule.rule.id}`: {why}",
+        rule=rule.source,
+        facts=found,
+    )
