@@ -23,13 +23,14 @@ from sandbox.image import archive, lock, packages
 
 IMAGE_NAME = "toolgate-sandbox-python"
 _HERE = Path(__file__).parent
-_RECIPE_SOURCES = ("archive.py", "build.py", "packages.py", "runner.py")
+_RECIPE_SOURCES = ("archive.py", "packages.py", "runner.py")
+_RECIPE_FORMAT = b"1: compileall unchecked-hash"  # raise it when build_archive changes
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def recipe() -> str:
     """SHA-256 over everything that decides the image's bytes but the packages themselves."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(_RECIPE_FORMAT)
     for name in _RECIPE_SOURCES:
         digest.update((_HERE / name).read_bytes())
     return digest.hexdigest()
@@ -82,6 +83,8 @@ def ensure(engine: DockerEngine, cache: Path, lock_file: Path) -> str:
                     draft = kept.with_suffix(".new")
                     draft.write_bytes(build_archive(Path(work), made_from))
                     draft.replace(kept)
+                for old in set(cache.glob("sandbox-image-*.tar")) - {kept}:
+                    old.unlink()
             engine.load_image(kept)
             present = engine.image_facts(IMAGE_NAME)
         if present is None or present.labels.get("toolgate.recipe") != made_from:
@@ -90,19 +93,31 @@ def ensure(engine: DockerEngine, cache: Path, lock_file: Path) -> str:
         return present.image_id
 
 
+def pin(engine: DockerEngine, image: str, lock_file: Path) -> str:
+    """Pin the id of an image that the daemon has; a name is resolved now, once."""
+    present = engine.image_facts(image)
+    if present is None:
+        raise ImageBuildError(f"the daemon has no image {image}")
+    lock.pin(lock_file, IMAGE_NAME, present.image_id)
+    return present.image_id
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; 0 when the image is there and pinned."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.image.build", description="Build the sandbox image.")
     parser.add_argument("--cache", type=Path, default=lock.default_cache(), help="folder for the archive")
     parser.add_argument("--lock", type=Path, default=None, help="lock file (default: in the cache folder)")
     parser.add_argument("--archive-only", type=Path, help="write the archive here and load nothing")
+    parser.add_argument("--pin", metavar="ID", help="pin an image that is there already, and build nothing")
     options = parser.parse_args(arguments)
+    lock_file = options.lock or options.cache / lock.LOCK_NAME
     try:
         if options.archive_only:
             with tempfile.TemporaryDirectory(prefix="toolgate-image-") as work:
                 options.archive_only.write_bytes(build_archive(Path(work), recipe()))
             return 0
-        image_id = ensure(DockerEngine(), options.cache, options.lock or options.cache / lock.LOCK_NAME)
+        engine = DockerEngine()
+        image_id = pin(engine, options.pin, lock_file) if options.pin else ensure(engine, options.cache, lock_file)
     except SandboxError as error:
         print(f"toolgate: {error}", file=sys.stderr)
         return 1

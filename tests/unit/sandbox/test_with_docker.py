@@ -83,7 +83,8 @@ def test_a_private_daemon_is_gone_afterwards(tmp_path: Path, end: str) -> None:
         assert process.stdout.readline() == "up\n"
         if end == "exit":
             assert process.stdin is not None
-            process.stdin.close()
+            process.stdin.write("\n")
+            process.stdin.flush()
         else:
             process.send_signal(getattr(signal, f"SIG{end}"))
         expected = 5 if end == "exit" else 128 + getattr(signal, f"SIG{end}")
