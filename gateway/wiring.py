@@ -207,6 +207,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         sandbox_of=lambda tool: canonical(boxes[tool]).decode() if tool in boxes else None,
         pending_requests=settings.loop.pending_requests,
     )
+    doors = {tool: _door(contract, compiled[tool], runtime) for tool, contract in contracts.items()}
     audit = runtime.home.audit
 
     def newest() -> int:

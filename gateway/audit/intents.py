@@ -19,7 +19,10 @@ _ABOUT = (b'"kind":"call.intent"', b'"kind":"call.outcome"', b'"kind":"call.sett
 @final
 @dataclass(slots=True)
 class LoggedCall:
-    """One call that passed step 6. `outcome` is `released`, `failed`, `unknown` or None; `settled` a person's finding."""
+    """One call that passed step 6.
+
+    `outcome` is `released`, `failed`, `unknown` or None; `settled` is a person's finding.
+    """
 
     origin: str
     seq: int

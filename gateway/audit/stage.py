@@ -146,14 +146,17 @@ class Record:
 
     async def _last(self, started: StartedCall, event: CallOutcome, waits: Waits) -> None:
         try:
-            await self._append(encode(event), waits, cast(Reservation, started.reservation))
+            await self._append(encode(event), waits, cast("Reservation", started.reservation))
         finally:
             started.reservation.release()
 
     async def denied(
         self, call: Partial, refusal: Refusal, counted: int, waits: Waits, steps_us: dict[str, int]
     ) -> None:
-        """Record a denial, and that it stands for `counted` earlier ones. If even that fails the call stays denied, and the alarm says that a record is missing."""
+        """Record a denial, and that it stands for `counted` earlier ones.
+
+        If even that fails the call stays denied, and the alarm says that a record is missing.
+        """
         asked, parsed, shaped = _seen(call)
         event = CallDenied(
             call=subject(call.ctx, shaped.contract.name if shaped is not None else ""),
