@@ -16,6 +16,7 @@ Measured on Docker 20.10 (create 8, start 62, ready 19, remove 41 ms).
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import socket
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sandbox import frame as framing
-from sandbox.failure import ImageNotPinned, RunCancelled, SandboxRefused, SandboxUnavailable
+from sandbox.failure import ImageNotPinned, InputRefused, RunCancelled, SandboxRefused, SandboxUnavailable
 from sandbox.inspection import differences
 from sandbox.result import SandboxResult, Verdict, shown
 from sandbox.spec import SandboxSpec
@@ -151,7 +152,10 @@ class DockerEngine:
         `SandboxError` where nothing ran.
         """
         preamble = framing.frame(spec, code, inputs or {})
-        deadline = spec.profile.deadline_s if deadline_s is None else min(deadline_s, spec.profile.deadline_s)
+        deadline = spec.profile.deadline_s if deadline_s is None else deadline_s
+        if not 0 < deadline < math.inf:  # also refuses NaN, which no comparison would ever end
+            raise InputRefused(f"deadline_s must be a positive number of seconds, not {deadline}")
+        deadline = min(deadline, spec.profile.deadline_s)
         with self._client("run") as client:
             container = self._create(client, spec, deadline)
             try:

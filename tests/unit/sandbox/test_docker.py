@@ -21,6 +21,7 @@ import pytest
 from sandbox import (
     DockerEngine,
     ImageNotPinned,
+    InputRefused,
     RunCancelled,
     Sandbox,
     SandboxRefused,
@@ -221,3 +222,14 @@ def test_c103_another_image_than_the_pinned_one_does_not_open(daemon: Daemon, tm
     lock.pin(tmp_path / "other", IMAGE_NAME, "sha256:" + "0" * 64)
     with pytest.raises(ImageNotPinned):
         asyncio.run(scene(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("deadline_s", [0, -1, float("nan"), float("inf")])
+def test_a_deadline_that_never_ends_is_refused(daemon: Daemon, deadline_s: float) -> None:
+    with pytest.raises(InputRefused, match="deadline_s"):
+        daemon.run("print(1)", deadline_s=deadline_s)
+
+
+def test_a_caller_cannot_lengthen_the_deadline(daemon: Daemon) -> None:
+    short = replace(daemon.spec, profile=replace(PROFILE, deadline_s=0.5))
+    assert daemon.engine.run(short, b"import time; time.sleep(600)", deadline_s=600).verdict is Verdict.TIMEOUT
