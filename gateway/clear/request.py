@@ -102,13 +102,16 @@ class StoredRequest:
         return None
 
 
-def wire_place(digest: str) -> bytes:
-    return b"toolgate parked wire v1\n" + digest.encode()
+# Where sealed bytes belong: bytes moved to another request, or to another call of the model's, do not open there.
+
+
+def wire_place(digest: str, provider_call_id: str) -> bytes:
+    return f"toolgate parked wire v1\n{digest}\n{provider_call_id}".encode()
 
 
 def dossier_place(digest: str) -> bytes:
-    return b"toolgate parked dossier v1\n" + digest.encode()
+    return f"toolgate parked dossier v1\n{digest}".encode()
 
 
-def verdict_place(digest: str) -> bytes:
-    return b"toolgate verdict v1\n" + digest.encode()
+def verdict_place(digest: str, provider_call_id: str) -> bytes:
+    return f"toolgate verdict v1\n{digest}\n{provider_call_id}".encode()

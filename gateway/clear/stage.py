@@ -172,13 +172,15 @@ class Clear:
         if request.state == PENDING and self._store.markers.spent(request_id):
             return refusals.spent(BURNT, "it is marked as spent: this database was restored from a backup")
         if request.state == PENDING and request.sealed_wire is not None:
-            wire = self._sealer.unseal(request.sealed_wire, wire_place(request.digest))
+            wire = self._sealer.unseal(request.sealed_wire, wire_place(request.digest, request.provider_call_id))
             return Resumable(
                 request_id, binding.tool, wire, request.provider_call_id, binding.on_behalf_of, binding.conversation
             )
         content = None
         if request.state == DONE and request.sealed_verdict is not None:
-            content = self._sealer.unseal(request.sealed_verdict, verdict_place(request.digest)).decode()
+            content = self._sealer.unseal(
+                request.sealed_verdict, verdict_place(request.digest, request.provider_call_id)
+            ).decode()
         return Verdict(
             request_id,
             binding.tool,
@@ -242,7 +244,7 @@ class Clear:
             policy_digest=ctx.policy_digest,
             provider_call_id=ctx.provider_call_id,
             masked=shaped.masked.decode(),
-            sealed_wire=self._sealer.seal(shaped.limited.parsed.wire, wire_place(digest)),
+            sealed_wire=self._sealer.seal(shaped.limited.parsed.wire, wire_place(digest, ctx.provider_call_id)),
             sealed_dossier=self._sealer.seal(dossier, dossier_place(digest)),
             sealed_verdict=None,
             claim_origin=None,
@@ -325,7 +327,8 @@ class Clear:
         if holder.request_id is not None and content is not None:
             request = self._store.get(holder.request_id)
             if request is not None:
-                sealed = self._sealer.seal(content.encode(), verdict_place(request.digest))
+                place = verdict_place(request.digest, request.provider_call_id)
+                sealed = self._sealer.seal(content.encode(), place)
         self._store.finish(holder, state, sealed)
 
 
