@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from gateway.domain.ids import check_id
 
 TOOL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_-]{0,63}$"  # Rust regex: `$` is the very end. What both OpenAI APIs accept
 
@@ -233,10 +235,16 @@ class Settings(Document):
     )
 
 
+def _person(value: str) -> str:
+    if value.startswith(("user:", "role:")):
+        raise ValueError(f"an approver is written without a prefix: {value.partition(':')[2]!a}, not {value!a}")
+    return check_id("an approver's id", value)
+
+
 class Approver(Document):
     """One person who may vote, and the public half of her key. What she may approve is said in policy.csv."""
 
-    id: Text
+    id: Annotated[str, AfterValidator(_person)]
     key: Annotated[str, StringConstraints(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")]
     dev: bool = Field(default=False, description="A key made with --dev: every vote is recorded as such.")
 
