@@ -24,12 +24,14 @@ fi
 version=$("$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 digest=$(sha256sum "$pins" | cut -c1-16)
 home=$root/.cache/envs/$name-$version-$digest
+mkdir -p "$root/.cache/envs"
+exec 9> "$root/.cache/envs/$name.lock"
+flock 9 # two at once would make it in each other's way
 if [ ! -f "$home/complete" ]; then
-    mkdir -p "$root/.cache/envs"
     rm -rf "$home"
     echo "own-env: making the environment for $name (once)" >&2
     "$base" -m venv "$home" >&2
-    "$home/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+    "$home/bin/python" -m pip install -qq --disable-pip-version-check --only-binary :all: \
         --require-hashes -r "$pins" >&2
     touch "$home/complete"
 fi

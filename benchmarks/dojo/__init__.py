@@ -1,0 +1,1 @@
+"""AgentDojo (PyPI `agentdojo`) as real input: tools, tasks and calls that were written elsewhere."""
