@@ -41,6 +41,7 @@ class ReasonCode(StrEnum):
     # 3 limit
     RATE_LIMITED = "rate_limited"
     CALL_BUDGET = "call_budget"
+    TOOL_BUDGET = "tool_budget"
     REPEATED_CALL = "repeated_call"
     # 4 validate
     SCHEMA = "schema"
@@ -98,6 +99,23 @@ _PUBLIC: dict[ReasonCode, str] = {
 def public_code(reason: ReasonCode) -> str:
     """The code a model may see for `reason`."""
     return _PUBLIC.get(reason, reason.value)
+
+
+class StopReason(StrEnum):
+    """Why a governed loop ended before the model's answer could be handed over. Stable names: records use them."""
+
+    TURN_BUDGET = "turn_budget"
+    CALL_BUDGET = "call_budget"
+    TOO_MANY_DENIALS = "too_many_denials"
+    KILL_SWITCH = "kill_switch"
+    MODEL_REFUSED = "model_refused"
+    MODEL_FAILED = "model_failed"
+    TRUNCATED = "truncated"
+    CONTENT_FILTER = "content_filter"
+    LEGACY_CALL = "legacy_call"
+    UNKNOWN_ITEM = "unknown_item"
+    INVALID_TURN = "invalid_turn"
+    ANSWER_REFUSED = "answer_refused"
 
 
 @final

@@ -78,7 +78,7 @@ class Limit:
         if own.per_conversation is not None and of_tool >= own.per_conversation:
             return Refusal(
                 Step.LIMIT,
-                ReasonCode.CALL_BUDGET,
+                ReasonCode.TOOL_BUDGET,
                 f"This tool may be called {own.per_conversation} times in a conversation.",
                 "Go on without it.",
             )
