@@ -6,7 +6,7 @@ what the runtime holds, whole or not at all (I6).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,11 +111,11 @@ def open_runtime(
     keys = Keys.create(where.keys / "deployment")
     signer = _enrolled(where, origin)
     if log is None:
-        log = _open_log(where, signer, clock, policy.settings.audit.checkpoint_every)
+        log = open_log(where, origin, clock, policy.settings.audit.checkpoint_every)
     try:
         database = Database(where.database)
         store = RequestStore(database, SpentMarkers(where.spent))
-        _reconcile(store, where, origin)
+        reconcile_origin(store, where, origin)
         runners, no_runner = open_runners(policy.sandbox_profiles, keys.digest.id)
     except BaseException:
         log.close()
@@ -153,11 +153,12 @@ def _enrolled(where: Home, origin: str) -> Signer:
     return load_signer(origin, where.keys, where.trust)
 
 
-def _open_log(where: Home, signer: Signer, clock: Clock, checkpoint_every: int) -> AuditLog:
+def open_log(where: Home, origin: str, clock: Clock, checkpoint_every: int) -> AuditLog:
+    """Take `origin` for this process. Raises OriginBusy, LogDamaged, NotRecorded, KeyProblem."""
     return AuditLog(
         where.audit,
         where.checkpoints,
-        signer,
+        _enrolled(where, origin),
         clock,
         report=lambda aside: encode(
             LogRepaired(f"{aside.size} bytes that stood where record {aside.seq} belongs", (aside.path.name,))
@@ -166,8 +167,8 @@ def _open_log(where: Home, signer: Signer, clock: Clock, checkpoint_every: int) 
     )
 
 
-def _reconcile(store: RequestStore, where: Home, origin: str) -> None:
-    """What this origin's last process left claimed or in doubt, explained by its log before the first call."""
+def reconcile_origin(store: RequestStore, where: Home, origin: str) -> None:
+    """What an origin's last process left claimed or in doubt, explained by the log. No process of it may be alive."""
     calls = logged_calls(where.audit, origins_in(where.audit))
     intents = {
         call.call_id: LoggedIntent(call.call_id, call.effect_key, call.request_id, call.outcome, call.settled)
@@ -175,6 +176,25 @@ def _reconcile(store: RequestStore, where: Home, origin: str) -> None:
         if call.origin == origin
     }
     reconcile(store, origin, intents)
+
+
+def clearing_rules(
+    policy: PolicySet, authorize: Authorize, where: Home, boxes: Mapping[str, dict[str, object]]
+) -> Rules:
+    """The policy as far as it concerns approvals. `boxes` says in which sandbox a tool would run."""
+    return Rules(
+        contracts={tool: loaded.contract for tool, loaded in policy.contracts.items()},
+        approvers=policy.approvers.approvers,
+        may_approve=authorize.may_approve,
+        trusted_hosts=EnrolledHosts(where.trust),
+        sandbox_of=lambda tool: canonical(boxes[tool]).decode() if tool in boxes else None,
+        pending_requests=policy.settings.loop.pending_requests,
+    )
+
+
+def newest_in(where: Home) -> Callable[[], int]:
+    """The wall time of the newest record, whenever it is asked for."""
+    return lambda: newest_record_ns(where.audit)
 
 
 def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
@@ -199,20 +219,9 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         personal={tool: each.personal for tool, each in compiled.items() if each.personals},
         labels={tool: dict(contract.result.labels) for tool, contract in contracts.items()},
     )
-    rules = Rules(
-        contracts=contracts,
-        approvers=policy.approvers.approvers,
-        may_approve=authorize.may_approve,
-        trusted_hosts=EnrolledHosts(runtime.home.trust),
-        sandbox_of=lambda tool: canonical(boxes[tool]).decode() if tool in boxes else None,
-        pending_requests=settings.loop.pending_requests,
-    )
+    rules = clearing_rules(policy, authorize, runtime.home, boxes)
     doors = {tool: _door(contract, compiled[tool], runtime) for tool, contract in contracts.items()}
-    audit = runtime.home.audit
-
-    def newest() -> int:
-        return newest_record_ns(audit)
-
+    newest = newest_in(runtime.home)
     stages = Stages(
         digest=policy.digest,
         admit=Admit(
@@ -246,6 +255,8 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         visible=grants.visible,
         desk=Desk(runtime.store, rules, sealer=runtime.keys, clock=runtime.clock, newest_log_ns=newest),
         inline=frozenset(tool for tool, each in contracts.items() if each.execution.inline),
+        turns_per_run=settings.loop.turns_per_run,
+        on_secret=settings.answer.on_secret,
     )
 
 

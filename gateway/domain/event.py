@@ -140,6 +140,16 @@ class ApprovalExpired:
 
 @final
 @dataclass(slots=True)
+class SecretRevealed:
+    """Somebody looked at the secret parameters of a request."""
+
+    kind: ClassVar[str] = "secret.revealed"
+    request_id: str
+    by: str
+
+
+@final
+@dataclass(slots=True)
 class CallSettled:
     """A person said what an `unknown` really was. `finding` is `happened`, `did_not_happen` or `cannot_tell`."""
 
@@ -244,6 +254,7 @@ Event = (
     | ApprovalRequested
     | ApprovalVoted
     | ApprovalExpired
+    | SecretRevealed
     | CallSettled
     | AnswerChecked
     | LoopEnded

@@ -1,0 +1,170 @@
+"""`toolgate audit`: is the log whole, what does it say, and what is still in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled, table
+
+app = typer.Typer(help="The audit log: verify it, read it, settle what is in doubt.", no_args_is_help=True)
+
+Call = Annotated[str, typer.Argument(help="The call's id, from `toolgate audit unfinished`.", metavar="CALL")]
+SHORT = 12
+
+
+@app.command()
+def verify(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Json = False) -> None:
+    """Check every record against the signed checkpoints. Exit code 1 if anything was changed, cut or forged."""
+    from gateway.office import verify_home
+    from gateway.settings import locate
+
+    report = verify_home(_existing(locate(policies, home).audit, locate(policies, home)))
+    if as_json:
+        origins = [
+            {
+                "origin": each.origin,
+                "ok": each.ok,
+                "records": each.records,
+                "covered": each.covered,
+                "damage": [{"kind": d.kind.value, "seq": d.seq, "detail": d.detail} for d in each.damage],
+                "warnings": list(each.warnings),
+            }
+            for each in report.origins
+        ]
+        print_json({"ok": report.ok, "origins": origins})
+    else:
+        for each in report.origins:
+            verdict = styled("whole", "good") if each.ok else styled("DAMAGED", "bad")
+            typer.echo(f"{safe(each.origin)}: {verdict}, {each.records} records, {each.covered or 0} under a signature")
+            for damage in each.damage:
+                where = f"record {damage.seq}" if damage.seq is not None else "no single record"
+                typer.echo(f"  {styled(damage.kind.value, 'bad')} at {where}: {safe(damage.detail)}")
+            for warning in each.warnings:
+                typer.echo(f"  {styled('note', 'warn')}: {safe(warning)}")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    policies: Policies = DEFAULT_POLICIES,
+    home: Root = None,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="The newest so many records.")] = 40,
+    call: Annotated[str | None, typer.Option("--call", help="Only records about this call or request.")] = None,
+    conversation: Annotated[str | None, typer.Option("--conversation", help="Only this conversation.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Records of every origin in the order of their times, one line each. Reading proves nothing: see `verify`."""
+    from gateway.settings import locate
+
+    where = locate(policies, home)
+    found = [each for each in _records(_existing(where.audit, where).audit) if _fits(each, call, conversation)][-last:]
+    if as_json:
+        print_json(found)
+        return
+    for record in found:
+        typer.echo(_line(record))
+    if not found:
+        typer.echo("no record fits")
+        raise typer.Exit(1)
+
+
+@app.command()
+def unfinished(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Json = False) -> None:
+    """Calls of which nobody knows whether they took effect. Exit code 1 if there are any."""
+    from dataclasses import asdict
+
+    from gateway.office import calls_in
+    from gateway.settings import locate
+
+    where = locate(policies, home)
+    calls = [call for call in calls_in(_existing(where.audit, where)).values() if call.unfinished]
+    if as_json:
+        print_json([asdict(call) for call in calls])
+    elif not calls:
+        typer.echo("every call that began has ended, or was settled")
+    else:
+        table(
+            (
+                (call.call_id, safe(call.tool), safe(call.principal), call.outcome or "none yet", call.time)
+                for call in calls
+            ),
+            ("call", "tool", "principal", "outcome", "began"),
+        )
+        typer.echo("find out what happened, then: toolgate audit settle CALL --found ... --by ... --why ...")
+    if calls:
+        raise typer.Exit(1)
+
+
+@app.command()
+def settle(
+    call: Call,
+    found: Annotated[
+        Literal["happened", "did_not_happen", "cannot_tell"], typer.Option("--found", help="What you found out.")
+    ],
+    by: Annotated[str, typer.Option("--by", help="Who found it out.")],
+    why: Annotated[str, typer.Option("--why", help="How it is known.")],
+    policies: Policies = DEFAULT_POLICIES,
+    home: Root = None,
+) -> None:
+    """Say what a call in doubt really did. What it held is let go, except after `cannot_tell`."""
+    from gateway.office import Office, calls_in
+
+    with Office.open(policies, home) as office:
+        known = calls_in(office.home).get(call)
+        if known is None or not known.unfinished:
+            typer.echo("no such call is in doubt; see `toolgate audit unfinished`", err=True)
+            raise typer.Exit(1)
+        office.settle(known, found, by=by, why=why)
+    typer.echo(f"settled {safe(call)}: {found}")
+
+
+def _existing(audit: Path, where: Any) -> Any:
+    from gateway.domain.errors import SettingsError
+
+    if not audit.is_dir():
+        raise SettingsError(f"there is no audit log in {audit}: name the deployment's folder with --home")
+    return where
+
+
+def _records(audit: Path) -> list[dict[str, Any]]:
+    from gateway.audit.intents import origins_in
+    from gateway.audit.read import read_origin
+
+    def each() -> Iterator[dict[str, Any]]:
+        for origin in origins_in(audit):
+            for stored in read_origin(audit, origin):
+                yield stored.record or {"time": "", "origin": origin, "seq": stored.seq, "kind": "not a record"}
+
+    return sorted(each(), key=lambda record: (str(record.get("time")), str(record.get("origin")), record.get("seq", 0)))
+
+
+def _fits(record: dict[str, Any], call: str | None, conversation: str | None) -> bool:
+    about = _about(record)
+    ids = {about.get("call_id"), about.get("parent_id"), about.get("request_id")}
+    ids |= {record.get("call_id"), record.get("request_id")}
+    talks = {record.get("conversation"), about.get("conversation")}
+    return (call is None or call in ids) and (conversation is None or conversation in talks)
+
+
+def _about(record: dict[str, Any]) -> dict[str, Any]:
+    call = record.get("call")
+    return call if isinstance(call, dict) else {}
+
+
+def _line(record: dict[str, Any]) -> str:
+    about = _about(record)
+    who = about.get("principal") or record.get("voter") or record.get("by") or record.get("principal") or ""
+    what = about.get("tool") or record.get("asked") or ""
+    kind = str(record.get("kind"))
+    more = record.get("reason") or record.get("status") or record.get("verdict") or record.get("finding") or ""
+    detail = record.get("rule") or record.get("code") or ""
+    time = str(record.get("time"))[11:23]
+    style = {"call.denied": "bad", "call.outcome": "good"}.get(kind, "dim")
+    place = f"{str(record.get('origin'))[:SHORT]}#{record.get('seq')}"
+    said = " ".join(safe(each) for each in (who, what, more, detail) if each)
+    return f"{time}  {safe(place):16}  {styled(safe(kind).ljust(18), style)}  {said}"
