@@ -51,6 +51,7 @@ class Gateway:
             own_loop=runtime.own_loop,
             host_key_id=runtime.signer.verifier.key_id.hex(),
             host_sign=runtime.signer.sign_bytes,
+            seal=runtime.keys,
             record=policy.stages.record,
         )
 

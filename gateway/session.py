@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 from gateway.audit.stage import Record
 from gateway.clear.desk import Desk
+from gateway.clear.port import Sealer
 from gateway.clear.refusals import request_unknown
 from gateway.clear.stage import Resumable
 from gateway.domain.call import CallContext, Outcome, Parked, RawCall, ToolCall
@@ -32,6 +33,9 @@ from gateway.shapes.answers import write_answers, write_late
 from gateway.shapes.calls import Format, read_calls
 from gateway.shapes.tools import ToolLists
 from gateway.waiting import Awaited, Blocking, OwnLoop, Workers, drive
+
+if TYPE_CHECKING:
+    from gateway.loop import Ended
 
 Defer = Literal["answer", "pause"]
 
@@ -57,6 +61,8 @@ class Policy:
     visible: Callable[[str], tuple[str, ...]]
     desk: Desk
     inline: frozenset[str]
+    turns_per_run: int
+    on_secret: Literal["refuse", "mask"]
 
 
 @final
@@ -72,6 +78,7 @@ class Engine:
     own_loop: OwnLoop
     host_key_id: str
     host_sign: Callable[[bytes], bytes]
+    seal: Sealer
     record: Record
 
 
@@ -152,9 +159,9 @@ class Session:
         """The message that brings a deferred result into the conversation, after its call was answered `pending`."""
         return write_late(outcome)
 
-    async def run(self, client: Any, **request: Any) -> Any:
-        """The whole governed loop; see `gateway.loop.run`."""
-        from gateway.loop import run  # the loop knows sessions, and brings in the `openai` client's types
+    async def run(self, client: Any, **request: Any) -> Ended:
+        """The whole governed loop: `run(client, model=..., messages=...)`; see `gateway.loop.run`."""
+        from gateway.loop import run  # only programs that leave the loop to us need it
 
         return await run(self, client, **request)
 

@@ -1,8 +1,8 @@
 """Reading the tool calls of a model's message, in the shapes of both OpenAI APIs.
 
-Items may be the `openai` client's own objects or plain dictionaries. An item that is not a function call but carries
-an id is read as a call of no tool, which step 1 refuses and which is answered under its id; an item that could
-never be answered is an error of the caller.
+Items may be the `openai` client's own objects or plain dictionaries. An item that is not a function call but could be
+answered under its id is read as a call of no tool, which step 1 refuses and which is answered under that id; an item
+that could never be answered is an error of the caller, and so is what the provider has executed on its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from gateway.domain.errors import UsageError
 
 Format = Literal["chat", "responses"]
 
+MAX_ID_CHARS = 256  # OpenAI allows 40 and 64; compatible servers make longer ones
+NOT_CALLS = frozenset(("message", "reasoning"))  # Responses output that asks for nothing
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -26,9 +29,9 @@ class Asked:
     calls: tuple[ToolCall, ...]
 
 
-def read_calls(items: Iterable[object]) -> Asked:
-    """Chat Completions `message.tool_calls`, or the `function_call` items of a Responses output, not mixed."""
-    found: list[tuple[Format, ToolCall]] = [_read(item) for item in items]
+def read_calls(items: Iterable[object] | None) -> Asked:
+    """Chat Completions `message.tool_calls` (None too), or a Responses `output`, not mixed."""
+    found = [_read(fields) for item in items or () if (fields := plain(item)).get("type") not in NOT_CALLS]
     formats = {each for each, _ in found}
     if len(formats) > 1:
         raise UsageError("tool calls of Chat Completions and of Responses stand in one list; dispatch them apart")
@@ -36,34 +39,46 @@ def read_calls(items: Iterable[object]) -> Asked:
 
 
 def plain(item: object) -> dict[str, Any]:
-    """The item as a dictionary. Objects of the `openai` client know how to become one."""
+    """The item as a dictionary under the API's own names. Objects of the `openai` client know how to become one."""
     if isinstance(item, ToolCall):
         return {"id": item.id, "type": "function", "function": {"name": item.name, "arguments": item.arguments}}
     if isinstance(item, Mapping):
         return dict(item)
     dump = getattr(item, "model_dump", None)
     if dump is None:
-        raise UsageError(f"a {type(item).__name__} is not a tool call; pass `message.tool_calls` or response items")
-    result: dict[str, Any] = dump(exclude_none=True)
+        raise UsageError(f"a {type(item).__name__} is neither an object of the `openai` client nor a dictionary")
+    result: dict[str, Any] = dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
     return result
 
 
-def _read(item: object) -> tuple[Format, ToolCall]:
-    fields = plain(item)
+def is_own_function_call(item: Mapping[str, Any]) -> bool:
+    """True for a Responses item that asks us, here and now, for a function (not a program or a namespace elsewhere)."""
+    caller = item.get("caller")
+    elsewhere = caller is not None and not (isinstance(caller, Mapping) and caller.get("type") == "direct")
+    return item.get("type") == "function_call" and not (elsewhere or item.get("namespace") or item.get("async"))
+
+
+def good_id(value: object) -> bool:
+    """An id that an answer, and a record, can carry."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS:
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _read(fields: dict[str, Any]) -> tuple[Format, ToolCall]:
     kind = fields.get("type")
     if "call_id" in fields:
-        known = kind == "function_call"
-        return "responses", ToolCall(
-            _id(fields["call_id"]), fields.get("name") if known else None, fields.get("arguments", "")
-        )
+        name = fields.get("name") if is_own_function_call(fields) else None
+        return "responses", ToolCall(_id(fields["call_id"]), name, fields.get("arguments", ""))
+    if kind is not None and kind not in fields:
+        raise UsageError(f"a {str(kind)!a} item is not a call that could be answered; pass the model's calls only")
     function = fields.get("function")
-    known = kind in ("function", None) and isinstance(function, Mapping)
-    name = function.get("name") if known and isinstance(function, Mapping) else None
-    arguments = function.get("arguments", "") if isinstance(function, Mapping) else ""
-    return "chat", ToolCall(_id(fields.get("id")), name, arguments)
+    if kind not in ("function", None) or not isinstance(function, Mapping):
+        function = {}
+    return "chat", ToolCall(_id(fields.get("id")), function.get("name"), function.get("arguments", ""))
 
 
 def _id(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise UsageError("a tool call without an id cannot be answered; pass the model's message unchanged")
-    return value
+    if not good_id(value):
+        raise UsageError("a tool call without a usable id cannot be answered; pass the model's message unchanged")
+    return str(value)

@@ -1,0 +1,241 @@
+"""The governed loop: ask the model, take its calls through the gateway, answer them, until it says something final.
+
+Guarantees: every call id is answered exactly once, after the message that made it, or the turn is not kept at all, so
+the conversation handed back is always one that the API accepts (C134, C135); a turn that was cut off, or that holds
+anything but text and calls of ours, is not executed (C137); and no final answer leaves before it was checked (LLM02).
+What the model says beside its calls, and its reasoning, stays in the conversation unchecked: show users `text`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+from gateway.domain.call import Denied, Outcome, Parked
+from gateway.domain.decision import ReasonCode, StopReason
+from gateway.domain.errors import AuditUnavailable, ComponentFault, UsageError
+from gateway.domain.event import AnswerChecked, LoopEnded
+from gateway.paused import Held, Paused, Progress, open_paused, pause
+from gateway.shapes.answers import content, write_answer
+from gateway.shapes.calls import Format
+from gateway.shapes.requests import check_params, read_items, request_body
+from gateway.shapes.turns import Turn, Unusable, call_ids, read_turn, write_said
+
+if TYPE_CHECKING:
+    from gateway.session import Session
+
+_SORRY = "The assistant could not finish this request."
+_TELL_USER: dict[StopReason, str] = {
+    StopReason.TURN_BUDGET: "The assistant took too many steps and was stopped.",
+    StopReason.CALL_BUDGET: "The assistant used all the actions it may take in this conversation.",
+    StopReason.TOO_MANY_DENIALS: "The assistant kept asking for things it may not do and was stopped.",
+    StopReason.KILL_SWITCH: "The assistant's actions are switched off at the moment.",
+    StopReason.MODEL_REFUSED: "The assistant declined this request.",
+    StopReason.ANSWER_REFUSED: "The assistant's answer was held back because it held something confidential.",
+}
+_ENDS: dict[ReasonCode, StopReason] = {
+    ReasonCode.CALL_BUDGET: StopReason.CALL_BUDGET,
+    ReasonCode.TOO_MANY_DENIALS: StopReason.TOO_MANY_DENIALS,
+    ReasonCode.KILL_SWITCH: StopReason.KILL_SWITCH,
+}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The model's answer, checked. `messages` is the conversation to go on from (Responses: its items).
+
+    `pending` are requests that were answered "pending" and still wait; `turns` and `calls` count this run.
+    """
+
+    text: str
+    messages: list[dict[str, Any]]
+    pending: tuple[str, ...]
+    turns: int
+    calls: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The run was ended before an answer could be handed over; recorded. `message_for_user` may be shown.
+
+    `messages` leaves out a turn that could not be used, so the conversation is valid and may go on.
+    """
+
+    reason: StopReason
+    message_for_user: str
+    messages: list[dict[str, Any]]
+    pending: tuple[str, ...]
+    turns: int
+    calls: int
+
+
+Ended = Finished | Paused | Stopped
+
+
+class ModelUnavailable(ComponentFault):
+    """The model could not be asked; the client's own error is `__cause__`.
+
+    `messages` is the conversation so far, with all that was executed: run again from it, not from the beginning.
+    """
+
+    def __init__(self, cause: Exception, messages: list[dict[str, Any]]) -> None:
+        super().__init__(f"the model could not be asked ({type(cause).__name__}); go on from `messages` of this error")
+        self.messages = messages
+
+
+async def run(
+    session: Session,
+    client: Any,
+    *,
+    model: str,
+    messages: object = None,
+    input: object = None,
+    paused: Paused | None = None,
+    **params: Any,
+) -> Ended:
+    """Run one governed conversation with an `openai.AsyncOpenAI` or `openai.OpenAI` client (the latter in a thread).
+
+    Give exactly one of `messages` (Chat Completions), `input` (Responses; items are sent again each turn, so with
+    `store=False` a reasoning model needs `include=["reasoning.encrypted_content"]`) and `paused`. Other parameters go
+    to the model; with `paused` they come on top of those the run began with. Raises UsageError, ModelUnavailable,
+    PausedRefused.
+    """
+    if sum(given is not None for given in (messages, input, paused)) != 1:
+        raise UsageError("give run() exactly one of messages=, input= and paused=")
+    checked = check_params(params)
+    if paused is not None:
+        progress = open_paused(paused, session.engine.seal, _place(session))
+        progress.params |= checked
+    else:
+        api: Format = "chat" if input is None else "responses"
+        progress = Progress(api, read_items(api, messages if input is None else input), checked)
+    return await _Loop(session, client, model, progress).go()
+
+
+@final
+class _Loop:
+    def __init__(self, session: Session, client: Any, model: str, progress: Progress) -> None:
+        self._session = session
+        self._client = client
+        self._model = model
+        self._so_far = progress
+
+    async def go(self) -> Ended:
+        ended = await self._settle() if self._so_far.held else None
+        while ended is None:
+            ended = await self._turn()
+        return ended
+
+    async def _turn(self) -> Ended | None:
+        """One turn of the model. None: go on."""
+        now = self._so_far
+        if now.turns >= self._session.engine.policy().turns_per_run:
+            return await self._stop(StopReason.TURN_BUDGET)
+        response = await self._ask()
+        now.turns += 1
+        turn = read_turn(now.format, response, call_ids(now.items))
+        if isinstance(turn, Unusable):
+            said = await self._checked(turn.said) if turn.said else None
+            return await self._stop(turn.reason, said)
+        if not turn.calls:
+            return await self._finish(turn)
+        now.items += turn.kept
+        now.calls += len(turn.calls)
+        outcomes = await self._session.judge(turn.calls)
+        now.held = [
+            Held(call.id, outcome.tool, outcome.request_id, None)
+            if isinstance(outcome, Parked)
+            else Held(call.id, outcome.tool, "", content(outcome))
+            for call, outcome in zip(turn.calls, outcomes, strict=True)
+        ]
+        return await self._go_on(outcomes)
+
+    async def _settle(self) -> Ended | None:
+        """After a pause: redeem what was waited for. Whatever is decided is done now, even if others still wait."""
+        outcomes = []
+        for index, each in enumerate(self._so_far.held):
+            if each.content is None:
+                outcome = await self._session.resume(each.request_id)
+                outcomes.append(outcome)
+                if not isinstance(outcome, Parked):
+                    self._so_far.held[index] = Held(each.call_id, each.tool, each.request_id, content(outcome))
+        return await self._go_on(outcomes)
+
+    async def _go_on(self, outcomes: Sequence[Outcome]) -> Ended | None:
+        """Answer the turn that is held, in the model's order, or keep holding it while somebody has to decide."""
+        now = self._so_far
+        reasons = [each.refusal.reason for each in outcomes if isinstance(each, Denied)]
+        ends = [_ENDS[reason] for reason in reasons if reason in _ENDS]
+        waiting = [each for each in outcomes if isinstance(each, Parked)]
+        if waiting and not ends and self._session.defer == "pause":
+            return pause(now, self._session.engine.seal, _place(self._session))
+        pending = {each.request_id: content(each) for each in waiting}
+        for each in now.held:
+            text = pending[each.request_id] if each.content is None else each.content
+            now.items.append(write_answer(now.format, each.call_id, text))
+        now.held = []
+        now.pending += pending
+        return await self._stop(ends[0]) if ends else None
+
+    async def _ask(self) -> object:
+        """One request to the model. A blocking client is called in a thread; what can be awaited is awaited here."""
+        now = self._so_far
+        tools = self._session.tools(now.format)
+        body = request_body(now.format, self._model, now.items, tools, now.params, first=now.turns == 0)
+        try:
+            api = self._client.chat.completions if now.format == "chat" else self._client.responses
+            create = api.create
+        except AttributeError as error:
+            raise UsageError("run() takes an openai.AsyncOpenAI or openai.OpenAI client") from error
+        try:
+            answer = await asyncio.to_thread(create, **body)
+            return await answer if inspect.isawaitable(answer) else answer
+        except Exception as error:
+            raise ModelUnavailable(error, now.items) from error
+
+    async def _finish(self, turn: Turn) -> Ended:
+        now = self._so_far
+        text = await self._checked(turn.text)
+        if text is None:
+            return await self._stop(StopReason.ANSWER_REFUSED)
+        now.items += turn.kept if text == turn.text else write_said(text)
+        return Finished(text, now.items, tuple(now.pending), now.turns, now.calls)
+
+    async def _checked(self, text: str) -> str | None:
+        """The text as the user may read it, or None. That something was found is recorded before anything leaves."""
+        session, engine = self._session, self._session.engine
+        policy = engine.policy()
+        masked, found = policy.stages.release.answer(text, session.principal.id, session.conversation)
+        if not found:
+            return text
+        refuse = policy.on_secret == "refuse"  # noqa: S105 - a verdict
+        event = AnswerChecked(
+            session.principal.id,
+            session.conversation,
+            "refused" if refuse else "masked",
+            f"{found} declared secrets or strings that look like credentials",
+            engine.key.digest(text.encode("utf-8", "replace"), domain=b"answer"),
+        )
+        try:
+            await session.note(event)
+        except AuditUnavailable:
+            return None  # the record has raised its alarm, and what is not recorded does not leave
+        return None if refuse else masked
+
+    async def _stop(self, reason: StopReason, said: str | None = None) -> Stopped:
+        now, session = self._so_far, self._session
+        with suppress(AuditUnavailable):  # the record has raised its alarm, and a loop may always stop
+            await session.note(LoopEnded(session.principal.id, session.conversation, reason, now.turns, now.calls))
+        message = said or _TELL_USER.get(reason, _SORRY)
+        return Stopped(reason, message, now.items, tuple(now.pending), now.turns, now.calls)
+
+
+def _place(session: Session) -> tuple[str, str | None, str]:
+    behalf = session.on_behalf_of
+    return session.principal.id, behalf.id if behalf is not None else None, session.conversation
