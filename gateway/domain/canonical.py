@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import orjson
 import rfc8785
@@ -63,7 +63,10 @@ def exact_float(text: str) -> float | None:
         return None
     if len(text) <= 15 and "e" not in text and "E" not in text:
         return number  # at most 15 significant digits always come back (IEEE 754 binary64)
-    return number if Decimal(text) == Decimal(repr(number)) else None
+    try:
+        return number if Decimal(text) == Decimal(repr(number)) else None
+    except InvalidOperation:  # an exponent beyond what any decimal has, such as 0e9999999999999999999
+        return None
 
 
 def plain(value: object, depth: int = 0) -> Json:

@@ -100,6 +100,8 @@ def open_file(root: str, path: str, max_bytes: int, how: OpenBeneath | None = No
 
 def by_openat2(folder: int, path: str) -> int:
     """One system call (Linux 5.6)."""
+    if "\0" in path:
+        raise ValueError("a path holds no NUL; the kernel would stop reading there")
     how = _How(_FILE, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
     for _ in range(_TRIES):
         fd: int = _syscall()(_SYS_OPENAT2, folder, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))

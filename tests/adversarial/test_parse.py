@@ -70,7 +70,7 @@ def test_c004_integer_up_to_2_53_is_exact(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "literal", ["12345678901234567.89", "0.1000000000000000055", "1e-400", "1e20", "1e16", "9007199254740993.0"]
+    "literal", ["12345678901234567.89", "0.1000000000000000055", "1e-400", "1e20", "1e16", "9007199254740993.0", "0e" + "9" * 20]
 )
 def test_c004_float_that_would_lose_digits(literal: str) -> None:
     assert reason(f'{{"a":{literal}}}') is ReasonCode.NUMBER_NOT_EXACT
