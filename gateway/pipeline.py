@@ -146,6 +146,7 @@ class Passage:
         if isinstance(shaped, Refusal):
             return await self.deny(shaped)
         self.seen = shaped
+        to.release.remember(raw.ctx, to.validate.secret_values(shaped))
         key = shaped.serialize_key
         if key is None:
             return await self.judge(shaped)

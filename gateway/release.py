@@ -103,6 +103,11 @@ class Release:
         mark = "result" if own.result.labels.get("") == "trusted" else "untrusted_result"
         return Released(ctx, tool, f'{{"{mark}":{text}}}', None)
 
+    def remember(self, ctx: CallContext, secrets: tuple[object, ...]) -> None:
+        """Secret parameters of a call: from now on they do not leave in this conversation."""
+        for value in secrets:
+            self._secrets.heard(ctx, value)
+
     def again(self, ctx: CallContext, tool: str, content: str) -> Released:
         """What was released before, for a spent id: nothing runs, nothing is masked twice."""
         return Released(ctx, tool, content, None)

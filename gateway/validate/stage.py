@@ -101,6 +101,14 @@ class Validate:
         capabilities: dict[str, object] = {**opened}
         return ValidatedCall(call.ctx, call, call.contract, found, judged, capabilities, effect_generation)
 
+    def secret_values(self, call: ShapedCall) -> tuple[object, ...]:
+        """The values of the call's secret parameters, for whoever must keep them from coming back out."""
+        contract = self._compiled[call.contract.name]
+        if not contract.secrets:
+            return ()
+        given = contract.fresh(call.effective)
+        return tuple(given[name] for name in sorted(contract.secrets) if given.get(name) is not None)
+
     def close(self, call: ValidatedCall) -> None:
         """Close what the guards opened for this call."""
         guards.close(call.capabilities)
