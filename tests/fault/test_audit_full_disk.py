@@ -13,6 +13,7 @@ from gateway.audit.errors import NotRecorded
 from gateway.audit.log import AuditLog
 from gateway.audit.origin import load_signer
 from tests.fakes.audit_desk import Desk, body, repaired
+from tests.fakes.files import FaultyFiles
 
 
 @pytest.fixture
@@ -30,9 +31,11 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def _open(desk: Desk, audit: Path) -> AuditLog:
+def _open(desk: Desk, audit: Path, files: FaultyFiles | None = None) -> AuditLog:
     desk.audit = audit
-    return AuditLog(audit, desk.checkpoints, load_signer("gw", desk.keys, desk.trust), desk.clock, report=repaired)
+    return AuditLog(
+        audit, desk.checkpoints, load_signer("gw", desk.keys, desk.trust), desk.clock, report=repaired, files=files
+    )
 
 
 def _fill(folder: Path) -> None:
@@ -85,6 +88,21 @@ def test_c142_no_intent_is_admitted_into_the_space_of_an_outcome(tmp_path: Path,
         for promise in promises:
             log.append(body(outcome=1, pad="x" * 3900), promise)
     assert len([record for record in desk.records() if "outcome" in record]) == admitted
+
+
+def test_c142_promises_outlive_a_failed_write(tmp_path: Path, small: Path) -> None:
+    desk, files = Desk(tmp_path), FaultyFiles()
+    with _open(desk, small, files) as log:
+        promises = [log.reserve(3000) for _ in range(60)]
+        files.arm("fdatasync")
+        with pytest.raises(NotRecorded):
+            log.append(body(intent="lost"))
+        files.heal()
+        log.append(body(intent=1))
+        _fill(small)
+        for number, promise in enumerate(promises):
+            log.append(body(outcome=number, pad="x" * 2900), promise)
+    assert len([record for record in desk.records() if "outcome" in record]) == 60
 
 
 def test_c142_space_given_back_is_used_again(tmp_path: Path, small: Path) -> None:

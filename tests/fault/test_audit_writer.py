@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -223,14 +224,25 @@ def _foreign_line(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [_cut, _cut_line, _edit, _no_log, _no_checkpoint, _foreign_checkpoint, _foreign_line]
+    ("damage", "said"),
+    [
+        (_cut, "4 records are left of the 5"),
+        (_cut_line, "record 4: a broken line"),
+        (_edit, "not the ones that were signed"),
+        (_no_log, "0 records are left of the 5"),
+        (_no_checkpoint, "missing"),
+        (_foreign_checkpoint, "does not verify"),
+        (_foreign_line, "record 5: a line that is not this record"),
+    ],
 )
-def test_c114_damaged_log_is_not_opened_and_not_touched(tmp_path: Path, damage: object) -> None:
+def test_c114_damaged_log_is_not_opened_and_not_touched(
+    tmp_path: Path, damage: Callable[[Desk], None], said: str
+) -> None:
     desk = Desk(tmp_path)
     desk.filled(5)
-    damage(desk)  # type: ignore[operator]
+    damage(desk)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
-    with pytest.raises(LogDamaged, match="damaged"):
+    with pytest.raises(LogDamaged, match=said):
         desk.open()
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
     assert before == after
@@ -306,6 +318,18 @@ def test_c090_a_child_that_outlives_its_parent_does_not_keep_the_origin(tmp_path
     desk.open().close()
     os.close(write)
     os.waitpid(child, 0)
+
+
+def test_c090_a_copied_lock_descriptor_does_not_keep_the_origin(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    log = desk.open()
+    lock = next(
+        fd for fd in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{fd}") == str(desk.place.lock)
+    )
+    copy = os.dup(int(lock))  # as in a child between fork and exec, where no hook runs
+    log.close()
+    desk.open().close()
+    os.close(copy)
 
 
 def test_c090_started_programs_inherit_nothing(tmp_path: Path) -> None:

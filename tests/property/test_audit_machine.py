@@ -56,9 +56,10 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def append_outcome(self) -> None:
         promise = self.promises.pop()
+        recorded = len(self.acknowledged)
         self._append(promise)
+        assert promise.held == (len(self.acknowledged) == recorded)
         if promise.held:
-            assert self.sick
             self.promises.append(promise)
 
     @rule(

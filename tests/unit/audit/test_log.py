@@ -167,7 +167,8 @@ def test_loop_that_is_gone_does_not_stop_the_writer(tmp_path: Path) -> None:
         loop.run_until_complete(asyncio.sleep(0))
         loop.close()
         log.append(body(n="after"))
-    assert [record["n"] for record in desk.records()] == ["left", "after"]
+        asyncio.run(asyncio.wait_for(log.append_async(body(n="awaited")), 30))
+    assert [record["n"] for record in desk.records()] == ["left", "after", "awaited"]
 
 
 def test_reader_beside_a_live_writer(tmp_path: Path) -> None:
