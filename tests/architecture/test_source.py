@@ -67,7 +67,7 @@ def test_only_the_command_line_prints() -> None:
 # Addresses of package indexes, and folders of one person's machine. (Brackets keep the pattern from finding itself.)
 _FOREIGN = re.compile(
     r"""index[-_]url|find[-_]links|[/]simple/?["'\s]|python[h]osted|registry\s*=\s*["']?https?[:]"""
-    r"""|/(?:home|Users)/[a-z][\w.-]*/\.?\w+/|[.]pyenv|[/]root/\w""",
+    r"""|(?<![\w.])/(?:home|Users)/[a-z][\w.-]*/\.?\w+/|[.]pyenv|(?<![\w.])[/]root/\w""",
     re.IGNORECASE,
 )
 
