@@ -75,7 +75,7 @@ def _chosen(grants: Grants, access: AccessPolicy) -> list[Question]:
     """Every question there is if they are few, else a sample. A name that no row has is always among them."""
     principals = (*grants.principals(), "nobody in this policy")
     tools = (*sorted({row.tool for row in access.grants}), "no_such_tool")
-    count = max(1, min(SAMPLE, MAX_ROWS_SCANNED // len(access.grants)))
+    count = max(2, min(SAMPLE, MAX_ROWS_SCANNED // len(access.grants)))
     if len(principals) * len(tools) * len(ACTIONS) <= count:
         return list(product(principals, tools, ACTIONS))
     dice = random.Random(access.policy_text)  # noqa: S311 - a repeatable sample, nothing secret

@@ -8,6 +8,7 @@ sticky folder such as /tmp may stand above (not inside) the policy folder: nobod
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -35,7 +36,6 @@ class Custody:
         self.folder = self._walk(folder.absolute(), above=True)
         if not stat.S_ISDIR(os.lstat(self.folder).st_mode):
             raise PolicyError("this is not a folder. Give the folder that holds model.conf", file=str(folder))
-        self._check(self.folder, os.lstat(self.folder))
 
     def reach(self, name: str) -> Path:
         """The real path of `name`, which lies beneath the folder. Raises PolicyError."""
@@ -101,7 +101,7 @@ class Custody:
 
     def _is_private(self, path: Path, info: os.stat_result) -> bool:
         """No member of the group but the owner, and no access list that shows as group rights."""
-        if _ACL in os.listxattr(path, follow_symlinks=False):
+        if _has_access_list(path):
             return False
         key = (info.st_uid, info.st_gid)
         if key not in self._private:
@@ -113,6 +113,16 @@ class Custody:
         if hasattr(self, "folder") and path.is_relative_to(self.folder) and path != self.folder:
             shown = str(path.relative_to(self.folder))
         raise PolicyError(f"it {why}", file=shown)
+
+
+def _has_access_list(path: Path) -> bool:
+    """A POSIX access list (acl(5)): its mask is what `st_mode` shows as the group's rights."""
+    try:
+        return _ACL in os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:  # this file system has none
+            return False
+        raise
 
 
 def _only_member(uid: int, gid: int) -> bool:

@@ -48,7 +48,7 @@ def accepted_policies(draw: st.DrawFn) -> AccessPolicy:
 
 
 def links_above(access: AccessPolicy, user: str) -> dict[str, int]:
-    """Every subject whose rows count for `user`, and over how many links; written anew, for the compiler may be wrong."""
+    """Every subject whose rows count for `user`, and over how many links; not the code under test."""
     found = {f"user:{user}": 0}
     while True:
         further = {

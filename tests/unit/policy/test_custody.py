@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import grp
+import os
 import pwd
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from gateway.policy import custody
+from gateway.policy.loader import load
+from tests.unit.policy.folders import refused, write_policies
 
 PEOPLE = {1000: "ana", 1001: "max"}
 
@@ -39,3 +44,28 @@ def test_c035_a_group_nobody_knows_is_not_private(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(grp, "getgrgid", unknown)
     assert custody._only_member(0, 50) is False
+
+
+def test_c035_an_access_list_is_not_taken_for_a_private_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an access list the group bits show the mask: a named user may write although the group is private."""
+    monkeypatch.setattr(custody, "_only_member", lambda uid, gid: True)
+    (write_policies(tmp_path) / "policy.csv").chmod(0o664)
+    load(tmp_path)
+    monkeypatch.setattr(os, "listxattr", lambda *_, **__: ["system.posix_acl_access"])
+    assert "can be written by the group" in refused(tmp_path).message
+
+
+@pytest.mark.parametrize(("number", "loads"), [(errno.ENOTSUP, True), (errno.EIO, False)])
+def test_c035_a_file_system_without_access_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, loads: bool
+) -> None:
+    def failing(*_: object, **__: object) -> list[str]:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(custody, "_only_member", lambda uid, gid: True)
+    (write_policies(tmp_path) / "policy.csv").chmod(0o664)
+    monkeypatch.setattr(os, "listxattr", failing)
+    if loads:
+        load(tmp_path)
+    else:
+        assert "cannot be read" in refused(tmp_path).message

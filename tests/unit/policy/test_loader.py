@@ -66,6 +66,7 @@ def test_a_rule_knows_its_line(tmp_path: Path) -> None:
         ("execution: {fallback: look_up}", (11, 23), "circle: look_up -> look_up"),
         ("execution: {fallback: other}", (11, 23), "circle: look_up -> other -> look_up"),
         ("execution: {fallback: different}", (11, 23), "does not share these parameters: key, name"),
+        ("execution: {fallback: needs_more}", (11, 23), "does not share these parameters: more"),
     ],
 )
 def test_references_that_lead_nowhere(tmp_path: Path, line: str, at: tuple[int, int], says: str) -> None:
@@ -74,6 +75,9 @@ def test_references_that_lead_nowhere(tmp_path: Path, line: str, at: tuple[int, 
         tools__look_up_dot_yaml=contract_text("look_up", line),
         tools__other_dot_yaml=contract_text("other", "execution: {fallback: look_up}"),
         tools__different_dot_yaml=contract_text("different").replace("key", "name"),
+        tools__needs_more_dot_yaml=contract_text("needs_more").replace(
+            "  required: [key]", "    more: {type: string}\n  required: [key, more]"
+        ),
         sandbox__python_dot_yaml="x: 1",
     )
     error = refused(folder)
