@@ -142,6 +142,8 @@ class _Builder:
             return self._mapping(path)
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(path)
+        if not event.style and not event.value:  # such as {description: Why, in your words}: a second key, not text
+            self._refuse(event, "a value is missing here. Write null if none is meant, and quote text with a comma")
         return self._scalar(event)
 
     def _mapping(self, path: Path) -> dict[str, object]:
