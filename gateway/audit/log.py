@@ -36,7 +36,9 @@ class _Pending(Entry):
     __slots__ = ("action", "future", "gate", "leads")
 
     def __init__(self, body: bytes, reservation: Reservation | None) -> None:
-        super().__init__(body, reservation)
+        self.body = body  # not by super(): this is on the path of every record
+        self.reservation = reservation
+        self.outcome = None
         self.gate: threading.Lock | None = None
         self.future: asyncio.Future[Position] | None = None
         self.action: Callable[[], None] | None = None
