@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -126,3 +127,11 @@ def test_reserving_leaves_the_size_of_the_file_alone_and_closing_gives_the_rest_
         assert status.st_size == len(desk.lines()[0]) + 1
         assert status.st_blocks * 512 >= 3 << 20
     assert desk.segment.stat().st_blocks * 512 < 1 << 20
+
+
+def test_c142_file_system_that_cannot_reserve_is_refused_at_the_start(tmp_path: Path) -> None:
+    desk, files = Desk(tmp_path), FaultyFiles()
+    files.arm("reserve", errno.EOPNOTSUPP)
+    with pytest.raises(NotRecorded, match="not supported"):
+        desk.open(files)
+    desk.open().close()
