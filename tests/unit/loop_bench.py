@@ -1,0 +1,174 @@
+"""What tests of the loop stand on: a whole gateway with small tools, one approver, and the scripted server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import openai
+
+from examples.scripted_openai import Raw, Script, ScriptedOpenAI, in_order
+from examples.scripted_openai.script import Reply
+from gateway.domain.ids import Principal
+from gateway.gateway import Gateway
+from gateway.keys import create_approver_key, load_approver_key
+from gateway.loop import Ended
+from gateway.session import Defer, Session
+from tests.unit.policy.folders import MODEL_TEXT
+
+Api = Literal["chat", "responses"]
+SECRET = "correct horse battery"
+TOOLS = ("look_up", "write_down", "pay", "once")
+POLICY = "g, user:ana, role:support\ng, user:lea, role:lead\np, role:lead, pay, approve, allow\n" + "".join(
+    f"p, role:support, {tool}, {action}, allow\n" for tool in TOOLS for action in ("see", "call")
+)
+HIDDEN = "hidden"  # has a contract and a function, and nobody may call it
+
+
+def contract(tool: str, parameter: str, kind: str, *more: str) -> str:
+    return (
+        f"tool: {tool}\ndescription: {tool} one thing.\neffect: internal\nparameters:\n  type: object\n"
+        f"  properties:\n    {parameter}: {{type: {kind}}}\n  required: [{parameter}]\n"
+        + "".join(f"{line}\n" for line in ("risk: low", *more))
+    )
+
+
+class Bench:
+    """Use as a context manager. `done` lists what tools really did, in order."""
+
+    def __init__(self, folder: Path, settings: str = "") -> None:
+        self._stack = ExitStack()
+        self.folder = folder
+        self.done: list[tuple[str, object]] = []
+        policies = folder / "policies"
+        (policies / "tools").mkdir(parents=True)
+        self._key = folder / "lea.key"
+        public = create_approver_key(self._key)
+        files = {
+            "model.conf": MODEL_TEXT,
+            "policy.csv": POLICY,
+            "settings.yaml": settings or "loop: {}\n",
+            "approvers.yaml": f'approvers:\n  - {{id: lea, key: "{public}"}}\n',
+            "tools/look_up.yaml": contract("look_up", "key", "string"),
+            "tools/write_down.yaml": contract("write_down", "text", "string"),
+            "tools/once.yaml": contract("once", "text", "string", "limits: {per_conversation: 1}"),
+            "tools/pay.yaml": contract("pay", "amount", "integer", "approval: {when: always}"),
+            "tools/hidden.yaml": contract(HIDDEN, "text", "string"),
+        }
+        for name, text in files.items():
+            (policies / name).write_text(text)
+        self.gateway = self._stack.enter_context(Gateway.from_policies(policies, home=folder / "home", origin="test"))
+        self.gateway.declare_secret("vault", SECRET)
+        self._register()
+
+    def _register(self) -> None:
+        def look_up(key: str) -> str:
+            self.done.append(("look_up", key))
+            return f"value of {key}"
+
+        def write_down(text: str) -> None:
+            self.done.append(("write_down", text))
+
+        def once(text: str) -> None:
+            self.done.append(("once", text))
+
+        def pay(amount: int) -> str:
+            self.done.append(("pay", amount))
+            return "paid"
+
+        def hidden(text: str) -> None:
+            self.done.append(("hidden", text))
+
+        for tool in (look_up, write_down, once, pay, hidden):
+            self.gateway.register(tool)
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def session(self, *, defer: Defer = "answer", conversation: str = "c-1", principal: str = "ana") -> Session:
+        return self.gateway.session(Principal(principal), conversation=conversation, defer=defer)
+
+    def serve(self, *replies: Reply | Script) -> Model:
+        """A scripted server whose model gives these replies in order, or follows one script."""
+        script = replies[0] if isinstance(replies[0], Script) else in_order(*replies)
+        return Model(self._stack.enter_context(ScriptedOpenAI(script)))
+
+    def vote(self, session: Session, request_id: str, verdict: Literal["approve", "deny"], comment: str = "") -> None:
+        """Lea, with her own key."""
+        desk = session.engine.policy().desk
+        view = desk.show(request_id)
+        assert view is not None
+        sign = load_approver_key(self._key).sign
+        desk.cast(desk.ballot(request_id, verdict, voter="lea", sign_with=sign, comment=comment, shown=view.digest))
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        """Every record of one kind in the log, oldest first."""
+        lines = [line for path in sorted((self.folder / "home" / "audit").rglob("*")) if path.is_file()
+                 for line in path.read_bytes().splitlines()]  # fmt: skip
+        found = [json.loads(line) for line in lines if line.startswith(b"{")]
+        return [record for record in found if record.get("kind") == kind]
+
+
+class Model:
+    """A running scripted server, and how a session runs against it with the real client."""
+
+    def __init__(self, server: ScriptedOpenAI) -> None:
+        self.server = server
+
+    async def run(
+        self, session: Session, text: str = "go", *, api: Api = "chat", sync: bool = False, **more: Any
+    ) -> Ended:
+        given = {} if more.keys() & {"messages", "input", "paused"} else prompt(api, text)
+        where = {"base_url": self.server.base_url, "api_key": self.server.api_key, "max_retries": 0}
+        if sync:
+            with openai.OpenAI(**where) as client:
+                return await session.run(client, model="scripted", **given, **more)
+        async with openai.AsyncOpenAI(**where) as client:
+            return await session.run(client, model="scripted", **given, **more)
+
+    @property
+    def sent(self) -> list[dict[str, Any]]:
+        """The bodies of every request; the server has checked each, so a refused one fails the test here."""
+        assert [r.status for r in self.server.requests] == [200] * len(self.server.requests)
+        return [dict(r.body or {}) for r in self.server.requests]
+
+
+def prompt(api: Api, text: str) -> dict[str, Any]:
+    said = [{"role": "user", "content": text}]
+    return {"messages": said} if api == "chat" else {"input": said}
+
+
+def chat_raw(message: Mapping[str, Any], finish: str | None = "stop") -> Raw:
+    """A whole Chat Completions answer that holds this message."""
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": None} | message}
+    return Raw({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
+
+
+def responses_raw(*output: Mapping[str, Any], **more: Any) -> Raw:
+    """A whole Responses answer that holds these items."""
+    body = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": "completed"}
+    return Raw(body | {"output": list(output), "error": None, "incomplete_details": None} | more)
+
+
+def asked(name: str, call_id: str = "call_1", arguments: str = "{}", **more: Any) -> dict[str, Any]:
+    """One tool call of a chat message."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}} | more
+
+
+def function_call(name: str, call_id: str = "call_1", arguments: str = "{}", **more: Any) -> dict[str, Any]:
+    """One function call of a Responses output."""
+    return {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments} | more
+
+
+def answers(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Call id -> the answer as JSON, in either API."""
+    found = [(i.get("tool_call_id") or i.get("call_id"), i.get("content") or i.get("output")) for i in items
+             if i.get("role") == "tool" or i.get("type") == "function_call_output"]  # fmt: skip
+    assert len({call_id for call_id, _ in found}) == len(found)
+    return {str(call_id): json.loads(str(text)) for call_id, text in found}
