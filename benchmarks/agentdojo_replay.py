@@ -69,7 +69,7 @@ def _governed(folder: Path, loaded: replay.Suites, tools: replay.Tools) -> dict[
     places = locate(folder / "policies", folder / "home")
     sections["The log"] = [
         *evidence.recorded(desk.outcomes, desk.secrets, places),
-        *evidence.verified(places, folder / "damaged"),
+        *evidence.verified(folder / "policies", places, folder / "damaged"),
     ]
     return sections
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.dojo.checks import Check, tally
-from gateway.audit.origin import load_trusted
 from gateway.audit.read import read_origin
 from gateway.audit.segment import Place, list_origins
-from gateway.audit.verify import verify
 from gateway.domain.call import Denied, Outcome, Released
 from gateway.settings import Home
 
@@ -36,19 +38,29 @@ def recorded(outcomes: Sequence[Outcome], secrets: Sequence[str], home: Home) ->
     yield tally(f"log lines free of the {len(set(secrets))} secret values used", free)
 
 
-def verified(home: Home, scratch: Path) -> Iterator[Check]:
-    """The log verifies up to its last record; a copy with one byte changed does not."""
-    trust = load_trusted(home.trust)
-    report = verify(home.audit, home.checkpoints, trust)
-    whole = {f"{one.origin}: {len(one.damage)} damaged": one.ok and not one.uncovered for one in report.origins}
-    yield tally("logs that verify, signed to the last record", whole)
+def verified(policies: Path, home: Home, scratch: Path) -> Iterator[Check]:
+    """`toolgate audit verify`: the log is whole up to its last record, and a copy with one bit changed is not."""
+    code, origins = _verify(policies, home.audit.parent)
+    whole = {one["origin"]: code == 0 and one["ok"] and one["covered"] == one["records"] for one in origins}
+    yield tally("logs that `toolgate audit verify` finds whole, signed to the last record", whole)
     found: dict[str, bool] = {}
-    for one in report.origins:
-        copy = scratch / one.origin
-        shutil.copytree(home.audit, copy)
-        segment = Place(one.origin, copy, home.checkpoints).segments()[0]
+    for origin in whole:
+        copy = scratch / origin
+        shutil.copytree(home.audit.parent, copy)
+        segment = Place(origin, copy / home.audit.name, copy).segments()[0]
         data = bytearray(segment.read_bytes())
         data[len(data) // 2] ^= 1
         segment.write_bytes(data)
-        found[one.origin] = not verify(copy, home.checkpoints, trust).ok
-    yield tally("copies with one bit changed, found out", found)
+        code, origins = _verify(policies, copy)
+        found[origin] = code == 1 and any(one["origin"] == origin and one["damage"] for one in origins)
+    yield tally("copies with one bit changed that it finds damaged", found)
+
+
+def _verify(policies: Path, home: Path) -> tuple[int, list[dict[str, Any]]]:
+    command = [sys.executable, "-m", "gateway.cli", "audit", "verify", "--json"]
+    ran = subprocess.run(
+        [*command, "--policies", str(policies), "--home", str(home)], capture_output=True, text=True, check=False
+    )
+    if ran.returncode not in (0, 1):
+        raise SystemExit(f"toolgate audit verify: {ran.stderr}")
+    return ran.returncode, json.loads(ran.stdout)["origins"]
