@@ -9,7 +9,6 @@ each parked call is resumed by its id, through every step again, so running one 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass, field
 from typing import Any, Self, final
@@ -127,7 +126,7 @@ def _encoded(data: bytes) -> str:
 
 
 def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, altchars=b"-_", validate=True)
-    except binascii.Error as error:
-        raise ValueError("not base64url") from error
+    data = base64.b64decode(text, altchars=b"-_", validate=True)  # binascii.Error is a ValueError
+    if _encoded(data) != text:
+        raise ValueError("not the one base64url spelling of these bytes")
+    return data
