@@ -90,6 +90,7 @@ def decode_text(text: str, *, max_depth: int) -> Decoded:
     except RecursionError:
         raise BadJson("The arguments are nested too deeply.", "Send a flatter object.") from None
     if end != len(body):
+        end += _lead(body[end:])
         raise BadJson(
             f"Something follows the object at {_place(text, _lead(text) + end)}.",
             "Send exactly one JSON object and nothing after it.",

@@ -20,7 +20,7 @@ MAX_ADDRESS_CHARS = 254  # RFC 5321 section 4.5.3.1.3, without the angle bracket
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_ATOM = r"[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+"  # RFC 5322 atext without `%`, which some relays route on
+_ATOM = r"[A-Za-z0-9#$&'*+/=?^_`{|}~-]+"  # RFC 5322 atext without `%` and `!`, which some relays route on
 _ADDRESS = re.compile(rf"(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+")
 
 _PLAIN_PATH = "Give a path beneath the folder, such as reports/q1.txt."

@@ -65,8 +65,9 @@ def _flat(errors: Iterable[jsonschema_rs.ValidationError], schema: Node) -> Iter
             branches = _at(schema, error.schema_path)
             named = not_null(branches)
             context = error.kind.as_dict().get("context", [])
-            if len(named) == 1 and len(context) == len(branches):
-                yield from _flat(context[branches.index(named[0])], schema)
+            inner = context[branches.index(named[0])] if len(named) == 1 and len(context) == len(branches) else ()
+            if inner:
+                yield from _flat(inner, schema)
                 continue
         yield error
 
