@@ -100,7 +100,8 @@ class Admit:
     def __init__(self, kill_switch: KillSwitch, breaker: Breaker, *, concurrent_calls: int, depth: int) -> None:
         self._kill_switch = kill_switch
         self._breaker = breaker
-        self._slots = threading.Semaphore(concurrent_calls)
+        self._free = concurrent_calls
+        self._guard = threading.Lock()
         self._depth = depth
 
     def __call__(self, raw: RawCall) -> Refusal | None:
@@ -121,8 +122,11 @@ class Admit:
                 "Stop calling tools and tell the user what you could not do.",
             )
         # A redeemed grant and a nested call hold a place already, or were promised one.
-        if ctx.request_id is None and ctx.depth == 0 and not self._slots.acquire(blocking=False):
-            return _no(ReasonCode.OVERLOADED, "Too many calls are running.", "", "Try again in a moment.")
+        if ctx.request_id is None and ctx.depth == 0:
+            with self._guard:
+                if self._free == 0:
+                    return _no(ReasonCode.OVERLOADED, "Too many calls are running.", "", "Try again in a moment.")
+                self._free -= 1
         return None
 
     def denied(self, ctx: CallContext, reason: ReasonCode) -> int | None:
@@ -139,7 +143,8 @@ class Admit:
 
     def leave(self, ctx: CallContext) -> None:
         if ctx.request_id is None and ctx.depth == 0:
-            self._slots.release()
+            with self._guard:
+                self._free += 1
 
 
 def _no(reason: ReasonCode, message: str, detail: str, suggestion: str = "") -> Refusal:

@@ -12,24 +12,24 @@ from gateway.domain.decision import Step
 class Trace:
     """Marks made at the end of each step. A step passed twice (a retry) adds up."""
 
-    __slots__ = ("_last", "_spent")
+    __slots__ = ("_began", "_marks")
 
     def __init__(self) -> None:
-        self._last = time.monotonic_ns()
-        self._spent: list[tuple[Step, int]] = []
+        self._began = time.monotonic_ns()
+        self._marks: list[tuple[Step, int]] = []
 
     def mark(self, step: Step) -> None:
-        now = time.monotonic_ns()
-        self._spent.append((step, now - self._last))
-        self._last = now
+        self._marks.append((step, time.monotonic_ns()))
 
     def us(self) -> dict[str, int]:
         """Microseconds by step name, in the order the steps were passed."""
         spent: dict[str, int] = {}
-        for step, ns in self._spent:
+        before = self._began
+        for step, at in self._marks:
             name = _NAMES[step]
-            spent[name] = spent.get(name, 0) + ns // 1000
+            spent[name] = spent.get(name, 0) + (at - before) // 1000
+            before = at
         return spent
 
 
-_NAMES = {step: step.name.lower() for step in Step}
+_NAMES = tuple(step.name.lower() for step in Step)  # by number

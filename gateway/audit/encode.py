@@ -25,7 +25,7 @@ def encode(event: Event) -> bytes:
 
 def clip(text: str, most: int = MAX_TEXT) -> str:
     """At most `most` characters, with a mark where something was cut; lone surrogates replaced so that it encodes."""
-    whole = text.encode("utf-8", "replace").decode("utf-8")
+    whole = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
     return whole if len(whole) <= most else whole[:most] + f"... [{len(whole) - most} more]"
 
 
