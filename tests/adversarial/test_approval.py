@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -109,6 +110,11 @@ def test_c056_after_a_reboot_a_clock_behind_the_log_denies(world: World, approve
     assert isinstance(world.redeem(approved), ClearedCall)
 
 
+def test_c056_after_a_reboot_a_clock_behind_the_request_itself_denies(world: World, approved: str) -> None:
+    world.clock.reboot(wall_s=-1)
+    assert reason(world.redeem(approved)) is ReasonCode.APPROVAL_EXPIRED
+
+
 def test_c056_after_a_reboot_wall_time_still_ends_it(world: World, approved: str) -> None:
     world.clock.reboot(wall_s=HOUR)
     assert reason(world.redeem(approved)) is ReasonCode.APPROVAL_EXPIRED
@@ -167,6 +173,32 @@ def test_c059_a_denial_stays_when_its_row_is_set_back_by_hand(world: World, appr
     world.vote(approved, "carol", "deny")
     world.by_hand("UPDATE requests SET state='pending'")
     assert not isinstance(world.redeem(approved), ClearedCall)
+
+
+def test_c059_a_signed_denial_counts_whatever_else_was_undone_by_hand(world: World, approved: str) -> None:
+    again = approved
+    sealed = (
+        sqlite3.connect(world.path).execute("SELECT sealed_dossier FROM requests WHERE id=?", (again,)).fetchone()[0]
+    )
+    request = world.store.get(again)
+    assert request is not None
+    denial = votes.sign(
+        again,
+        request.digest,
+        "deny",
+        voter="carol",
+        key_id="x",
+        sign_with=world.people["carol"].sign,
+        comment="",
+        at_wall_ns=0,
+    )
+    world.store.cast(denial)
+    world.by_hand("UPDATE requests SET state='pending', sealed_dossier=? WHERE id=?", sealed, again)
+    (world.folder / "spent" / again).unlink()
+    assert reason(world.redeem(again)) is ReasonCode.APPROVAL_DENIED
+    view = world.desk().show(again)
+    assert view is not None
+    assert view.state == "pending"
 
 
 def test_c060_what_changed_since_invalidates(world: World) -> None:
@@ -273,6 +305,13 @@ def test_c068_c069_too_many_pending_is_a_no_and_not_a_question(world: World) -> 
     assert world.park(world.call(conversation="talk-2"))
 
 
+def test_c068_what_is_overdue_takes_no_place(world: World) -> None:
+    world.pending_requests = 1
+    world.park()
+    world.clock.advance(HOUR)
+    assert world.park()
+
+
 def test_c068_the_bound_holds_for_drafts_made_at_the_same_time(world: World) -> None:
     world.pending_requests = 1
     drafts = [world.clear_call(world.call()) for _ in range(2)]
@@ -321,6 +360,31 @@ def test_c070_a_confirmation_needs_the_requester_and_an_enrolled_host(world: Wor
     assert isinstance(world.redeem(request_id, obligations=(CONFIRMATION,)), Parked)
 
 
+def test_c070_a_host_cannot_confirm_for_somebody_else(world: World) -> None:
+    request_id = world.park(world.call(obligations=(CONFIRMATION,)))
+    request = world.store.get(request_id)
+    assert request is not None
+    forced = votes.sign(
+        request_id,
+        request.digest,
+        "confirm",
+        voter="bob",
+        key_id=HOST,
+        sign_with=world.people["host"].sign,
+        comment="",
+        at_wall_ns=0,
+    )
+    assert world.store.cast(forced)
+    assert isinstance(world.redeem(request_id, obligations=(CONFIRMATION,)), Parked)
+
+
+def test_c071_only_what_is_overdue_is_swept(world: World) -> None:
+    request_id = world.park()
+    world.clock.advance(HOUR - 1)
+    assert world.desk().expire() == ()
+    assert world.state_of(request_id) == "pending"
+
+
 def test_c071_nobody_answered_in_time(world: World) -> None:
     request_id = world.park()
     world.clock.advance(HOUR)
@@ -347,6 +411,13 @@ def test_c072_declared_secrets_are_masked_and_nothing_else_is(world: World) -> N
     assert {argument.name: argument.value for argument in revealed.arguments}["pin"] == '"9274"'
 
 
+def test_c072_a_mask_that_equals_the_secret_is_no_mask(world: World) -> None:
+    request_id = world.park(world.call({"order": "A-7", "pin": "hmac-sha256:00"}))  # what the test's mask is
+    view = world.desk().show(request_id)
+    assert view is not None
+    assert "hmac-sha256:00" not in repr(view.arguments)
+
+
 def test_c127_a_restored_database_brings_no_spent_grant_back(world: World, approved: str) -> None:
     kept = world.backup()
     call = world.redeem(approved)
@@ -363,6 +434,18 @@ def test_c127_a_restored_database_brings_no_spent_grant_back(world: World, appro
     assert view.state == "spent"
     with pytest.raises(VoteRefused, match="spent"):
         again.vote(approved, "carol")
+
+
+def test_c127_a_request_restored_to_before_its_approval_waits_for_nobody(world: World) -> None:
+    request_id = world.park()
+    kept = world.backup()
+    world.vote(request_id)
+    assert isinstance(world.redeem(request_id), ClearedCall)
+    assert reason(world.restored(kept).redeem(request_id)) is ReasonCode.GRANT_SPENT
+
+
+def test_c127_an_effect_key_at_a_generation_the_database_forgot_is_not_claimed(world: World) -> None:
+    assert reason(world.clear_call(world.call(obligations=(), effect_key="k", generation=5))) is ReasonCode.BUSY
 
 
 def test_c127_a_restored_database_brings_no_denied_request_back(world: World, approved: str) -> None:
@@ -395,6 +478,9 @@ COLUMNS = {
 def test_c128_a_row_changed_by_hand_is_no_grant(world: World, approved: str, column: str) -> None:
     world.by_hand(f"UPDATE requests SET {column} = ?", COLUMNS[column])
     who = {"principal": "mallory"} if column == "principal" else {}
+    with contextlib.suppress(StateUnavailable):
+        looked = world.clear().look_up(approved, Principal(who.get("principal", "alice")))
+        assert isinstance(looked, Refusal) or column == "sealed_dossier", looked
     where = {"conversation": "talk-2"} if column == "conversation" else {}
     try:
         result = world.redeem(approved, **who, **where)

@@ -81,10 +81,12 @@ def test_c127_c130_a_restored_database_is_told_what_it_forgot(world: World) -> N
     cleared = world.redeem(request_id, effect_key=KEY)
     assert isinstance(cleared, ClearedCall)
     again = world.restored(kept)
+    (world.folder / "spent" / request_id).unlink()  # should the markers be lost too, the log still knows
     assert again.store.effect(KEY).state == "free"
     reconcile(again.store, again.origin, intent(cleared, None))
     assert again.store.effect(KEY).state == "unknown"
     assert again.state_of(request_id) == "unknown"
+    assert again.store.markers.spent(request_id)
 
 
 @pytest.mark.parametrize(

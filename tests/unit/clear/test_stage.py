@@ -12,6 +12,7 @@ from gateway.domain.decision import Obligation, ReasonCode, Refusal
 from gateway.domain.errors import UsageError
 from gateway.domain.event import ApprovalRequested, Subject
 from gateway.domain.ids import Principal
+from gateway.policy.documents import Approval
 from gateway.waiting import drive
 from tests.unit.clear.world import APPROVAL, CONFIRMATION, WAITS, World, contract
 
@@ -134,6 +135,21 @@ def test_an_unknown_kind_of_obligation_is_a_bug_and_never_a_permit(world: World)
 
 def test_a_fact_that_cannot_be_shown_denies(world: World) -> None:
     assert reason(world.clear_call(world.call(facts={"n": 2**70}))) is ReasonCode.FACT_UNAVAILABLE
+
+
+def test_facts_that_are_not_for_showing_are_not_shown(world: World) -> None:
+    quiet = contract().model_copy(update={"approval": Approval(show_facts=False)})
+    world.contracts["refund"] = quiet
+    draft = world.clear_call(world.call())
+    assert isinstance(draft, Draft)
+    assert draft.event(SUBJECT).facts == {}
+    view = world.desk().show(world.park())
+    assert view is not None
+    assert view.facts == ()
+    world.contracts["refund"] = contract()
+    shown = world.desk().show(world.park())
+    assert shown is not None
+    assert shown.facts == (("order_total", "300.5"),)
 
 
 def test_an_effect_key_is_claimed_and_let_go_with_a_new_generation(world: World) -> None:
