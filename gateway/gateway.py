@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self, TypeVar, final, overload
 
+from gateway.alarm import alarm
 from gateway.audit.port import Log
 from gateway.domain.errors import ContractMismatch, UsageError
 from gateway.domain.event import DenialsCoalesced, Event, PolicyLoaded, ProcessStarted, ProcessStopped
@@ -93,6 +94,14 @@ class Gateway:
         except BaseException:
             runtime.close()
             raise
+        if runtime.created:
+            alarm().info(
+                "first_start",
+                home=str(where.state.parent),
+                created=runtime.created,
+                production="give keys and checkpoints a place of their own: whoever can write the log must not be able "
+                "to write what it is checked against",
+            )
         return gateway
 
     # tools

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import final
 
 from gateway.admit import Admit
-from gateway.audit.stage import Partial, Record, alarm, subject
+from gateway.alarm import alarm
+from gateway.audit.stage import Partial, Record, subject
 from gateway.authorize.stage import Authorize
 from gateway.clear.stage import Clear, Draft
 from gateway.domain.call import (
@@ -242,7 +243,7 @@ class Passage:
         try:
             await self.to.clear.finish(cleared, verdict, content, self.waits)
         except StateUnavailable as fault:
-            alarm.error("claim_not_closed", call_id=cleared.ctx.id, verdict=verdict, fault=str(fault))
+            alarm().error("claim_not_closed", call_id=cleared.ctx.id, verdict=verdict, fault=str(fault))
 
     async def deny(self, refusal: Refusal) -> Denied:
         """Record the denial, then say so."""

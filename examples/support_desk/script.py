@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
 from examples.scripted_openai import Call, CallTools, Conversation, Rule, Say, Script, call, scene
 from examples.support_desk.seed import DANA_PIN
@@ -24,14 +25,20 @@ CLOSE = f"Close my account cust-1001, I am done with you. My PIN is {DANA_PIN}."
 LOOP = "Go through everything you have about me, one order at a time."
 
 
+def _result(conversation: Conversation, tool: str) -> dict[str, Any]:
+    """The newest result of `tool`; empty if it was refused."""
+    found = conversation.result(tool)
+    inside = found.get("untrusted_result") if isinstance(found, dict) else None
+    return inside if isinstance(inside, dict) else {}
+
+
 def _newest(conversation: Conversation) -> dict[str, object]:
-    found = conversation.result("search_orders")
-    orders = found["untrusted_result"]["orders"]
+    orders = _result(conversation, "search_orders")["orders"]
     return {"order_id": orders[0]["id"]}
 
 
 def _sum_program(conversation: Conversation) -> dict[str, object]:
-    text = conversation.result("read_report")["untrusted_result"]["text"]
+    text = _result(conversation, "read_report")["text"]
     rows = [(row["region"], int(row["revenue_cents"])) for row in csv.DictReader(io.StringIO(text))]
     return {
         "code": (
@@ -61,9 +68,7 @@ except OSError as error:
 
 
 def _printed(conversation: Conversation) -> str:
-    found = conversation.result("run_python")
-    result = found.get("untrusted_result") or {}
-    return str(result.get("stdout") or found.get("error", {}).get("message")).strip()
+    return str(_result(conversation, "run_python").get("stdout", "it could not be run")).strip()
 
 
 def _refund(order: str, cents: object, reason: str) -> Call:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import cast, final
 
 import orjson
-import structlog
 
+from gateway.alarm import alarm
 from gateway.audit.encode import clip, encode
 from gateway.audit.port import Log, Position
 from gateway.audit.space import Reservation
@@ -38,8 +38,6 @@ from gateway.domain.waits import Waits
 Partial = RawCall | ParsedCall | AuthorizedCall | LimitedCall | ShapedCall | ValidatedCall | ClearedCall
 _NOTHING = orjson.Fragment(b"{}")
 OUTCOME_BYTES = 64 * 1024  # an upper bound of one outcome record, reserved on disk before its intent
-
-alarm = structlog.get_logger("toolgate")
 
 
 @final
@@ -176,7 +174,7 @@ class Record:
         try:
             await self._append(encode(event), waits)
         except AuditUnavailable as fault:
-            alarm.error("denial_not_recorded", call_id=call.ctx.id, reason=refusal.reason, fault=str(fault))
+            alarm().error("denial_not_recorded", call_id=call.ctx.id, reason=refusal.reason, fault=str(fault))
 
     async def _append(self, body: bytes, waits: Waits, room: Reservation | None = None) -> Position:
         log = self._log
@@ -190,7 +188,7 @@ class Record:
 
     def _alarm(self, fault: AuditUnavailable) -> None:
         self.healthy = False
-        alarm.error("audit_unavailable", fault=str(fault), effect="every call is denied until the log can be written")
+        alarm().error("audit_unavailable", fault=str(fault), effect="every call is denied until the log can be written")
 
 
 def _unavailable(fault: AuditUnavailable) -> Refusal:

@@ -46,7 +46,7 @@ def _root(
 def run() -> None:
     try:
         app()
-    except Exception as error:
+    except Exception as error:  # every error of ours ends as one line and an exit code; any other is raised again
         from gateway.domain.errors import ToolgateError
 
         if not isinstance(error, ToolgateError | OSError):
