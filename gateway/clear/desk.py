@@ -230,7 +230,7 @@ class Desk:
         return votes.needs_of(asked, Approval() if contract is None else contract.clearance)
 
     def _overdue(self, request: StoredRequest) -> str | None:
-        return request.overdue(self._clock.now(), self._newest_log_ns())
+        return request.overdue(self._clock.now(), self._newest_log_ns)
 
 
 def _has_surrogates(text: str) -> bool:

@@ -8,6 +8,7 @@ and what the parked bytes are sealed to, so no part can be exchanged for another
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -90,14 +91,17 @@ class StoredRequest:
         expires = self.binding.expires
         return now.wall_ns >= expires.wall_ns or (now.boot_id == expires.boot_id and now.boot_ns >= expires.boot_ns)
 
-    def overdue(self, now: Instant, newest_log_ns: int) -> str | None:
+    def overdue(self, now: Instant, newest_log_ns: Callable[[], int]) -> str | None:
         """Why this request can be granted no more at `now`, or None (C056, C071).
 
-        After a reboot only wall time is left, and that is believed only if it does not lie behind the log.
+        After a reboot only wall time is left, and that is believed only if it does not lie behind the log, which is
+        asked in that case alone.
         """
         if self.expired(now):
             return "it has expired"
-        if now.boot_id != self.binding.expires.boot_id and now.wall_ns < max(newest_log_ns, self.created.wall_ns):
+        if now.boot_id == self.binding.expires.boot_id:
+            return None
+        if now.wall_ns < max(newest_log_ns(), self.created.wall_ns):
             return "this machine's clock stands behind the newest record of the log; set the clock"
         return None
 

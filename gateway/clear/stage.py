@@ -270,7 +270,7 @@ class Clear:
         difference = self._difference(call, request)
         if difference is not None:
             return refusals.invalid(difference)
-        overdue = request.overdue(self._clock.now(), self._newest_log_ns())
+        overdue = request.overdue(self._clock.now(), self._newest_log_ns)
         if overdue is not None:
             return refusals.expired(overdue)
         counted = votes.tally(self._store.ballots(binding.id), binding, request.digest, self._rules)

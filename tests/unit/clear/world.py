@@ -151,7 +151,7 @@ class World:
         limited = LimitedCall(ctx, parsed, AuthorizedCall(ctx, parsed, ref, Provenance("policy.csv", 3)), 1, ())
         digest = self.keys.digest.digest(effective)
         shaped = ShapedCall(ctx, limited, ref, effective, digest, masked, None, effect_key)
-        known = {"order_total": 300.5} if facts is None else dict(facts)
+        known: dict[str, object] = {"order_total": 300.5} if facts is None else dict(facts)
         return ValidatedCall(ctx, shaped, ref, known, obligations, {}, generation)
 
     def clear_call(self, call: ValidatedCall) -> ClearedCall | Refusal | Parked | Draft:
