@@ -116,16 +116,17 @@ def gateway_with(base: Path, *tools: Tool, log: Log | None = None, **more: Any) 
         yield gateway
 
 
-def vote(base: Path, request_id: str, *, by: str = "bob", verdict: Any = "approve") -> None:
-    """An approver looks at the request and signs, as the command line does."""
+def vote(base: Path, *request_ids: str, by: str = "bob", verdict: Any = "approve") -> None:
+    """An approver looks at each request and signs, as the command line does."""
     with Office.open(base / "policies", base / "home") as office:
-        view = office.desk.show(request_id)
-        assert view is not None
-        ballot = office.desk.ballot(
-            request_id, verdict, voter=by, sign_with=person(base / "people", by).sign, shown=view.digest
-        )
-        office.record(office.desk.event(ballot))
-        office.desk.cast(ballot)
+        for request_id in request_ids:
+            view = office.desk.show(request_id)
+            assert view is not None
+            ballot = office.desk.ballot(
+                request_id, verdict, voter=by, sign_with=person(base / "people", by).sign, shown=view.digest
+            )
+            office.record(office.desk.event(ballot))
+            office.desk.cast(ballot)
 
 
 _calls = iter(range(10**9))
