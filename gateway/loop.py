@@ -219,7 +219,7 @@ class _Loop:
             session.principal.id,
             session.conversation,
             "refused" if refuse else "masked",
-            f"{found} declared secrets or strings that look like credentials",
+            f"{found} secret or credential-like text(s)",
             engine.key.digest(text.encode("utf-8", "replace"), domain=b"answer"),
         )
         try:

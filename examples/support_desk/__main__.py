@@ -15,12 +15,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import openai
+import structlog
 
 from examples.scripted_openai import ScriptedOpenAI
 from examples.support_desk.agent import open_gateway
 from examples.support_desk.demo import Demo
 from examples.support_desk.script import script
 from examples.support_desk.services import services
+from examples.support_desk.timeline import wrap
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 
@@ -38,8 +40,8 @@ async def demonstrate(folder: Path) -> int:
         else:
             server = stack.enter_context(ScriptedOpenAI(script()))
             model, client = "scripted", openai.AsyncOpenAI(api_key=server.api_key, base_url=server.base_url)
-            print("model: SCRIPTED, a small server on loopback, through the real openai client over HTTP")
-        print("shop: a SQLite database, an SMTP server and two weather services on loopback, all real")
+            print("model: SCRIPTED: a small server on loopback; the openai client and HTTP are real")
+        print("shop:  a SQLite database, an SMTP server and two weather services, all real")
         demo = Demo(folder, policies, client, model, scripted=not key)
         demo.enrol_approvers()
         gateway = stack.enter_context(open_gateway(policies, folder / "toolgate", origin="desk"))
@@ -49,7 +51,13 @@ async def demonstrate(folder: Path) -> int:
         return demo.summary()
 
 
+def plain(_: object, __: str, event: structlog.typing.EventDict) -> str:
+    """The gateway's own notices as one line, instead of the JSON that a service would want."""
+    return wrap(f"{event.pop('event')}: {event.get('production') or event.get('fault') or ''}", 8, "notice:")
+
+
 def main() -> int:
+    structlog.configure(processors=[plain], logger_factory=structlog.PrintLoggerFactory())
     folder = Path(tempfile.mkdtemp(prefix="toolgate-demo-"))
     try:
         return asyncio.run(demonstrate(folder))

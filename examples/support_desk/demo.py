@@ -17,7 +17,7 @@ from examples.support_desk import script
 from examples.support_desk.agent import AGENT, CUSTOMER
 from examples.support_desk.business import Shop
 from examples.support_desk.config import database
-from examples.support_desk.timeline import WIDTH, Timeline, clip, paint
+from examples.support_desk.timeline import WIDTH, Timeline, paint, told, wrap
 from gateway import Finished, Gateway, Paused, Session, Stopped
 
 SYSTEM = (
@@ -51,8 +51,10 @@ class Demo:
 
     async def converse(self, gateway: Gateway) -> None:
         """Every scene that needs the agent."""
+        listed = {each["function"]["name"] for each in self.session(gateway, "list").tools()}
         for tool, why in gateway.unavailable.items():
-            print(f"note: {tool} is not available here: {why}")
+            if tool in listed:
+                print(wrap(f"{tool} is denied here: {why}", 8, "notice:"))
         self.timeline.fresh()
         await self.lookups(gateway)
         await self.refunds(gateway)
@@ -71,7 +73,7 @@ class Demo:
         tools = [r["call"]["tool"] for r in records if r["kind"] == "call.outcome"]
         self.check("a chain of calls", tools == ["search_orders", "get_order_status"])
         listed = {each["function"]["name"] for each in self.session(gateway, "list").tools()}
-        print(f"  the model is shown: {', '.join(sorted(listed))}")
+        print(wrap(", ".join(sorted(listed)), 20, "  the model sees:"))
         records = (
             await self.scene(gateway, "A tool this role may not call, and one that does not exist", script.FORBIDDEN)
         )[1]
@@ -152,7 +154,7 @@ class Demo:
         self, gateway: Gateway, title: str, said: str, defer: str = "answer"
     ) -> tuple[Finished | Paused | Stopped, list[dict[str, Any]]]:
         """One conversation: what the user says, what the log says happened, what comes back."""
-        print(f"\n{paint(title, 'bold')}\n  Dana:  {clip(said, WIDTH - 9)}")
+        print(f"\n{paint(title, 'bold')}\n{wrap(said, 9, '  Dana:')}")
         session = self.session(gateway, title, defer)
         messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": said}]
         ended = await session.run(self.client, model=self.model, messages=messages)
@@ -167,14 +169,16 @@ class Demo:
 
     def after(self, ended: Finished | Paused | Stopped) -> list[dict[str, Any]]:
         records = self.timeline.show()
+        if isinstance(ended, Finished):
+            told(ended.messages)
         match ended:
             case Finished():
-                print(f"  Agent: {clip(ended.text, WIDTH - 9)}")
+                print(wrap(ended.text, 9, "  Agent:"))
             case Paused():
                 waiting = ", ".join(each.tool for each in ended.requests)
                 print(f"  {paint('paused', 'wait')}: {waiting} waits for a person")
             case Stopped():
-                print(f"  Agent: {clip(ended.message_for_user, WIDTH - 9)}")
+                print(wrap(ended.message_for_user, 9, "  Agent:"))
         return records
 
     # other processes
@@ -183,12 +187,13 @@ class Demo:
         """Run the real command, and show it."""
         place = ("--policies", str(self.policies), *(("--home", str(self.home)) if home else ()))
         named = " ".join(word for word in words if not word.startswith(str(self.folder)) and word != "--key")
-        print(f"  $ toolgate {clip(named, WIDTH - 13)}")
+        print(wrap(f"toolgate {named}", 4, "  $"))
         done = self.process("-m", "gateway.cli", *words, *place)
-        for line in done.stdout.splitlines():
-            print(f"    {clip(line.replace(str(self.folder), '...'), WIDTH - 4)}")
+        for line in done.stdout.replace(str(self.folder), "...").splitlines():
+            lead = 4 + len(line) - len(line.lstrip())
+            print(f"    {line}" if len(line) <= WIDTH - 4 else " " * lead + wrap(line.lstrip(), lead + 2).lstrip())
         if done.returncode and done.stderr:
-            print(f"    {clip(done.stderr, WIDTH - 4)}")
+            print(wrap(done.stderr, 4))
         return done.stdout
 
     def show(self, request: str) -> str:
@@ -197,20 +202,20 @@ class Demo:
 
     def fresh_process(self, request: str, ended_in: str) -> None:
         conversation = self.session_name(ended_in)
-        print("  $ python -m examples.support_desk.resume ... (a fresh interpreter, given paths and the id)")
+        print("  $ python -m examples.support_desk.resume ...   (a fresh interpreter)")
         done = self.process(
             "-m",
             "examples.support_desk.resume",
             *("--policies", str(self.policies), "--home", str(self.home), "--conversation", conversation),
             request,
         )
-        print(f"    {clip((done.stdout or done.stderr).strip(), WIDTH - 4)}")
+        print(wrap((done.stdout or done.stderr).strip(), 4))
 
     def session_name(self, title: str) -> str:
         return "".join(c if c.isalnum() else "-" for c in title.lower())[:40]
 
     def process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return subprocess.run(  # noqa: S603 - our own commands
             [sys.executable, *arguments], capture_output=True, text=True, check=False, env=dict(os.environ)
         )
 
@@ -243,7 +248,7 @@ class Demo:
         done = self.process("-m", "gateway.cli", "audit", "verify", "--home", str(home))
         lines = [line for line in done.stdout.splitlines() if line.startswith("  ") and " at " in line]
         for line in lines:
-            print(f"   {paint(clip(line, WIDTH - 4), 'bad')}")
+            print(wrap(line.strip(), 4))
         return lines
 
     # the sum

@@ -111,7 +111,7 @@ def script() -> Script:
             ),
             scene(
                 CORRECTION,
-                CallTools((_refund("A-1001", "40 USD", "broken"),)),
+                CallTools((_refund("A-1001", "40 USD", "damage"),)),
                 CallTools((_refund("A-1001", 4000, "damaged"),)),
                 Say("I refunded 40 USD of A-1001."),
             ),

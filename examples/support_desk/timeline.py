@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import textwrap
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,34 @@ def paint(text: str, colour: str) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
-def clip(text: str, most: int = WIDTH) -> str:
-    """One line of untrusted text, escaped, cut with a mark."""
-    shown = visible(text.replace("\n", " "))
-    return shown if len(shown) <= most else shown[: most - 3] + "..."
+def told(messages: list[dict[str, Any]]) -> None:
+    """What the model was told about its calls that did not run: each kind of error once."""
+    seen: set[str] = set()
+    for message in messages:
+        if message.get("role") != "tool":
+            continue
+        error = json.loads(message["content"]).get("error")
+        if error is not None and error["message"] not in seen:
+            seen.add(error["message"])
+            print(wrap(f"{error['code']}: {error['message']} {error['suggestion']}", 9, "  told:"))
+
+
+def wrap(text: str, indent: int, first: str = "") -> str:
+    """Untrusted text, escaped and whole, on as many lines as it takes; `first` stands before the first."""
+    lines = textwrap.wrap(visible(text), WIDTH - indent, break_on_hyphens=False) or [""]
+    pad = " " * indent
+    return "\n".join((first.ljust(indent) if number == 0 else pad) + line for number, line in enumerate(lines))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the timeline. `us` is the whole call, in microseconds."""
+
+    mark: str
+    tool: str
+    word: str
+    us: int
+    why: str
 
 
 @dataclass
@@ -35,6 +62,7 @@ class Timeline:
 
     audit: Path
     seen: dict[str, int] = field(default_factory=dict)
+    _intents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def fresh(self) -> list[dict[str, Any]]:
         """New records of every origin, in the order of their times."""
@@ -46,48 +74,62 @@ class Timeline:
         return sorted(found, key=lambda record: (record["mono_ns"], record["seq"]))
 
     def show(self) -> list[dict[str, Any]]:
-        """Print what is new and give it back."""
+        """Print what is new and give it back. Equal rows are counted instead of repeated."""
         records = self.fresh()
+        self._intents |= {each["call"]["call_id"]: each for each in records if each["kind"] == "call.intent"}
+        rows = [row for record in records if (row := self._row(record)) is not None]
+        for same, group in groupby(rows, key=lambda row: (row.mark, row.tool, row.word, row.why)):
+            together = list(group)
+            took = sum(row.us for row in together) / len(together) / 1000
+            times = f" x{len(together)}" if len(together) > 1 else ""
+            mark, tool, word, why = same
+            colour = {"ran": "good", "waits": "wait"}.get(word, "bad")
+            line = wrap(why + times, 43, f"  {mark}{tool:19} {'@' * 7} {took:7.1f} ms  ")
+            print(line.replace("@" * 7, paint(f"{word:7}", colour), 1))
         for record in records:
-            line = _line(record)
-            if line:
-                print(f"  {line}")
+            aside = _aside(record)
+            if aside:
+                print(f"   {aside}")
         return records
 
-
-def _line(record: dict[str, Any]) -> str | None:
-    call = record.get("call") or {}
-    who = f"{call.get('principal')} for {call.get('on_behalf_of')}"
-    tool = clip(str(call.get("tool") or record.get("asked") or ""), 19)
-    nested = "+" if call.get("parent_id") else " "
-    match record["kind"]:
-        case "call.denied":
+    def _row(self, record: dict[str, Any]) -> Row | None:
+        """One call's end: which step decided, and why (the rule, the grant, or what the sandbox says)."""
+        call = record.get("call") or {}
+        tool = visible(str(call.get("tool") or record.get("asked") or ""))[:19]
+        mark = "+" if call.get("parent_id") else " "
+        kind = record["kind"]
+        if kind == "call.denied":
             step = f"{record['step']} {_STEPS[record['step']]}"
-            why = record["rule"] or record["reason"]
-            return _row(nested, who, tool, paint("denied", "bad"), 6, step, _total(record), str(why))
-        case "call.outcome":
+            return Row(mark, tool, "denied", _total(record), f"{step}: {record['rule'] or record['reason']}")
+        if kind == "approval.requested":
+            asked = [each["rule"] for each in record["obligations"]]
+            return Row(mark, tool, "waits", 0, f"5 clear: {', '.join(asked)}")
+        if kind == "call.outcome":
             good = record["status"] == "released"
-            word = "ran" if good else record["status"]
-            why = record["code"] or record["evidence"].get("verdict") or ""
-            return _row(nested, who, tool, paint(word, "good" if good else "bad"), len(word), "", _total(record), why)
-        case "approval.requested":
-            why = record["obligations"][0]["rule"]
-            return _row(nested, who, tool, paint("waits", "wait"), 5, "5 clear", 0, str(why))
-        case "approval.voted":
-            return (
-                f"{'':1}{record['voter']}: {paint(record['verdict'], 'wait')}, signed with key {record['key_id'][:12]}"
+            grant = self._intents.get(str(call.get("call_id")), {}).get("grant", "")
+            verdict = record["evidence"].get("verdict")
+            why = grant if good else f"7 execute: {record['code']}"
+            return Row(
+                mark,
+                tool,
+                "ran" if good else record["status"],
+                _total(record),
+                why + (f", sandbox: {verdict}" if verdict else ""),
             )
-        case "answer.checked":
-            return f" the final answer was {paint(record['verdict'], 'bad')}: {record['detail']}"
-        case "loop.ended":
-            return f" the loop was {paint('stopped', 'bad')}: {record['reason']} after {record['calls']} calls"
+        return None
+
+
+def _aside(record: dict[str, Any]) -> str | None:
+    kind = record["kind"]
+    if kind == "approval.voted":
+        return (
+            f"{visible(record['voter'])}: {paint(record['verdict'], 'wait')}, signed with key {record['key_id'][:12]}"
+        )
+    if kind == "answer.checked":
+        return f"the final answer was {paint(record['verdict'], 'bad')}: {record['detail']}"
+    if kind == "loop.ended":
+        return f"the loop was {paint('stopped', 'bad')}: {record['reason']} after {record['calls']} calls"
     return None
-
-
-def _row(nested: str, who: str, tool: str, word: str, length: int, step: str, us: int, why: str) -> str:
-    took = f"{us / 1000:7.1f} ms" if us else " " * 10
-    tail = clip(f"{step} {why}".strip(), 30)
-    return f"{nested}{tool:19} {word}{' ' * (8 - length)}{took}  {tail}"
 
 
 _STEPS = ("admit", "parse", "authorize", "limit", "validate", "clear", "record", "execute", "release")
