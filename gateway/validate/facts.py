@@ -82,7 +82,7 @@ class Facts:
 
     async def _ask(self, name: str, fact: Fact, handed: dict[str, Any], ctx: FactContext, waits: Waits) -> Json:
         if fact.provider not in self._providers:
-            raise FactUnavailable(name, f"no provider {fact.provider!r} is registered; call gateway.fact")
+            raise FactUnavailable(name, f"no provider {fact.provider!r} is registered; call gateway.register_fact")
         fn, is_async = self._providers[fact.provider]
         try:
             if is_async:
