@@ -106,12 +106,9 @@ class Admit:
 
     def __call__(self, raw: RawCall) -> Refusal | None:
         ctx = raw.ctx
-        try:
-            stopped = self._kill_switch.thrown(ctx.principal.id, raw.tool if isinstance(raw.tool, str) else "")
-        except StateUnavailable as fault:
-            return _no(ReasonCode.STATE_UNAVAILABLE, _TRY_LATER, str(fault))
+        stopped = self.stopped(ctx, raw.tool if isinstance(raw.tool, str) else "")
         if stopped is not None:
-            return _no(ReasonCode.KILL_SWITCH, _TRY_LATER, stopped)
+            return stopped
         if ctx.depth > self._depth:
             return _no(ReasonCode.DEPTH_EXCEEDED, "A tool may not call tools this deeply.", f"depth {ctx.depth}")
         if ctx.request_id is None and self._breaker.is_open(ctx):
@@ -128,6 +125,14 @@ class Admit:
                     return _no(ReasonCode.OVERLOADED, "Too many calls are running.", "", "Try again in a moment.")
                 self._free -= 1
         return None
+
+    def stopped(self, ctx: CallContext, tool: str) -> Refusal | None:
+        """Whether a kill switch stops this call now. Asked again right before its intent: facts and turns take time."""
+        try:
+            why = self._kill_switch.thrown(ctx.principal.id, tool)
+        except StateUnavailable as fault:
+            return _no(ReasonCode.STATE_UNAVAILABLE, _TRY_LATER, str(fault))
+        return None if why is None else _no(ReasonCode.KILL_SWITCH, _TRY_LATER, why)
 
     def denied(self, ctx: CallContext, reason: ReasonCode) -> int | None:
         """Count a denial. None says that it needs no record of its own; else how many it stands for beside itself."""

@@ -91,6 +91,8 @@ class Gateway:
                 )
             )
             gateway._note(PolicyLoaded(policy_set.digest, dict(policy_set.files)))
+            for expired in gateway._policy.desk.expire():
+                gateway._note(expired)
         except BaseException:
             runtime.close()
             raise

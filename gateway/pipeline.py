@@ -48,6 +48,7 @@ from gateway.trace import Trace
 from gateway.validate.stage import Validate
 
 TURN_S = 30.0  # the longest wait for another call on the same thing
+LOOK_AGAIN_NS = 1_000_000  # a call younger than this was asked about the kill switch just now
 NOT_NOW = "The service cannot take this call now."
 
 
@@ -203,8 +204,10 @@ class Passage:
         try:
             while True:
                 attempt += 1
-                gone = self.waits.interrupted()
-                started = _CANCELLED if gone else await to.record.intent(cleared, attempt, self.waits)  # 6
+                refusal = self.stopped(cleared)
+                if refusal is not None:
+                    return await self.deny(refusal)
+                started = await to.record.intent(cleared, attempt, self.waits)  # 6
                 if isinstance(started, Refusal):
                     return await self.deny(started)
                 verdict = "unknown"
@@ -223,6 +226,14 @@ class Passage:
                 await self.waits.sleep(pause)
         finally:
             await self.finish(cleared, verdict, content)
+
+    def stopped(self, cleared: ClearedCall) -> Refusal | None:
+        """Whether the caller gave up, or somebody threw a switch, while the call waited for its turn or its facts."""
+        if self.waits.interrupted() is not None:
+            return _CANCELLED
+        if self.trace.elapsed_ns() < LOOK_AGAIN_NS:
+            return None
+        return self.to.admit.stopped(cleared.ctx, cleared.validated.contract.name)
 
     async def end(self, started: StartedCall, executed: Executed | Ambiguous) -> Released | Unknown:
         """Step 8. A result whose outcome is not durable is withheld, and the call is `Unknown` (I3)."""

@@ -21,6 +21,9 @@ class Trace:
     def mark(self, step: Step) -> None:
         self._marks.append((step, time.monotonic_ns()))
 
+    def elapsed_ns(self) -> int:
+        return time.monotonic_ns() - self._began
+
     def us(self) -> dict[str, int]:
         """Microseconds by step name, in the order the steps were passed."""
         spent: dict[str, int] = {}
