@@ -35,7 +35,7 @@ from gateway.policy.policy_set import PolicySet
 from gateway.settings import Home, locate
 from gateway.state.database import Database
 from gateway.state.kill_switches import KillSwitches
-from gateway.wiring import clearing_rules, newest_in, open_log, reconcile_origin
+from gateway.wiring import clearing_rules, newest_in, one_start_at_a_time, open_log, reconcile_dead
 
 ORIGIN = "command-line"
 BUSY_S = 10.0  # another command may be writing: its turn is short
@@ -91,11 +91,11 @@ class Office:
 
         A writer that died is reconciled first. Raises UsageError while the call may still be running.
         """
-        if held(Place(call.origin, self.home.audit, self.home.checkpoints).lock):
-            if call.outcome is None:
+        with one_start_at_a_time(self.home):
+            alive = held(Place(call.origin, self.home.audit, self.home.checkpoints).lock)
+            if alive and call.outcome is None:
                 raise UsageError(f"{call.call_id} may still be running: the process of {call.origin} is alive")
-        else:
-            reconcile_origin(self.store, self.home, call.origin)
+            reconcile_dead(self.store, self.home)
         self.record(CallSettled(call.call_id, call.origin, call.seq, finding, by, why))
         return settle(self.store, call.call_id, finding)
 

@@ -6,8 +6,11 @@ what the runtime holds, whole or not at all (I6).
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -15,11 +18,13 @@ from typing import Any, final
 from gateway.admit import Admit, Breaker
 from gateway.audit.encode import encode
 from gateway.audit.intents import logged_calls, origins_in
+from gateway.audit.lock import held
 from gateway.audit.log import AuditLog
 from gateway.audit.newest import newest_record_ns
 from gateway.audit.note import Signer
 from gateway.audit.origin import enroll, load_signer, load_trusted
 from gateway.audit.port import Log
+from gateway.audit.segment import Place
 from gateway.audit.stage import Record
 from gateway.authorize.casbin_oracle import checked_grants
 from gateway.authorize.stage import Authorize
@@ -31,6 +36,7 @@ from gateway.clear.stage import Clear
 from gateway.clear.store import RequestStore
 from gateway.clock import SystemClock
 from gateway.domain.canonical import canonical
+from gateway.domain.errors import SettingsError
 from gateway.domain.event import LogRepaired
 from gateway.domain.instant import Clock
 from gateway.execute.code import open_runners
@@ -110,12 +116,17 @@ def open_runtime(
     clock = SystemClock()
     keys = Keys.create(where.keys / "deployment")
     signer = _enrolled(where, origin)
-    if log is None:
-        log = open_log(where, origin, clock, policy.settings.audit.checkpoint_every)
+    with one_start_at_a_time(where):
+        if log is None:
+            log = open_log(where, origin, clock, policy.settings.audit.checkpoint_every)
+        try:
+            database = Database(where.database)
+            store = RequestStore(database, SpentMarkers(where.spent))
+            reconcile_dead(store, where, own=origin)
+        except BaseException:
+            log.close()
+            raise
     try:
-        database = Database(where.database)
-        store = RequestStore(database, SpentMarkers(where.spent))
-        reconcile_origin(store, where, origin)
         runners, no_runner = open_runners(policy.sandbox_profiles, keys.digest.id)
     except BaseException:
         log.close()
@@ -167,15 +178,43 @@ def open_log(where: Home, origin: str, clock: Clock, checkpoint_every: int) -> A
     )
 
 
-def reconcile_origin(store: RequestStore, where: Home, origin: str) -> None:
-    """What an origin's last process left claimed or in doubt, explained by the log. No process of it may be alive."""
-    calls = logged_calls(where.audit, origins_in(where.audit))
-    intents = {
-        call.call_id: LoggedIntent(call.call_id, call.effect_key, call.request_id, call.outcome, call.settled)
-        for call in calls.values()
-        if call.origin == origin
-    }
-    reconcile(store, origin, intents)
+@contextmanager
+def one_start_at_a_time(where: Home) -> Iterator[None]:
+    """Nobody else opens an origin meanwhile, so whose process is dead stays dead. The kernel ends it with the process.
+
+    Raises SettingsError.
+    """
+    try:
+        descriptor = os.open(where.state / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise SettingsError(f"the state folder {where.state} cannot be used: {error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def reconcile_dead(store: RequestStore, where: Home, *, own: str | None = None) -> None:
+    """What processes that are gone left claimed or in doubt, explained by their logs, whoever starts next (I5).
+
+    `own` is the origin this process has just taken. Call it within `one_start_at_a_time`. The living explain their own.
+    """
+    trusted = load_trusted(where.trust)
+    every = origins_in(where.audit)
+    dead = [each for each in every if each == own or (each in trusted and not _alive(where, each))]
+    calls = logged_calls(where.audit, every)  # read after we know who is dead: nothing more is written to those
+    for origin in dead:
+        intents = {
+            call.call_id: LoggedIntent(call.call_id, call.effect_key, call.request_id, call.outcome, call.settled)
+            for call in calls.values()
+            if call.origin == origin
+        }
+        reconcile(store, origin, intents)
+
+
+def _alive(where: Home, origin: str) -> bool:
+    return held(Place(origin, where.audit, where.checkpoints).lock)
 
 
 def clearing_rules(
@@ -243,9 +282,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
             newest_log_ns=newest,
         ),
         record=record,
-        execute=Execute(
-            runtime.registry, {tool: _door(each, compiled[tool], runtime) for tool, each in contracts.items()}
-        ),
+        execute=Execute(runtime.registry, doors),
         release=Release({tool: _exit(each) for tool, each in contracts.items()}, runtime.secrets),
         locks=runtime.locks,
     )

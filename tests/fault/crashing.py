@@ -2,7 +2,7 @@
 
 Started as `python -m tests.fault.crashing BASE`, it reads one job a line (JSON) on standard input. Each job runs in a
 forked child that opens the deployment below BASE itself, and answers with one line: `{"pid", "at"}` when it stands at
-the place where it is to be killed, or `{"pid", "done"}`. The nursery itself opens nothing and starts no thread.
+the place where it is to be killed, or `{"pid", "done"}`, and then `{"gone"}` once it is dead. The nursery itself opens nothing and starts no thread.
 """
 
 from __future__ import annotations
@@ -197,6 +197,7 @@ def nurse(base: Path) -> None:
             finally:
                 os._exit(0)  # what an exit would still put in order is what a crash must do without
         os.waitpid(child, 0)
+        os.write(1, json.dumps({"gone": child}).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -51,10 +51,17 @@ class Nursery:
         assert "failed" not in said, said
         return said
 
+    def _gone(self) -> None:
+        """Until the kernel has taken everything from the job: its locks too."""
+        said = self._hear()
+        assert "gone" in said, said
+
     def do(self, job: dict[str, Any]) -> Any:
         """Let a job run to its end; what it found."""
         self._tell(job)
-        return self._hear()["done"]
+        done = self._hear()["done"]
+        self._gone()
+        return done
 
     def kill_at(self, place: str, job: dict[str, Any]) -> None:
         """Let a job run until it says that it stands at `place`, and kill it there."""
@@ -62,6 +69,7 @@ class Nursery:
         said = self._hear()
         assert said.get("at") == place, said
         os.kill(said["pid"], signal.SIGKILL)
+        self._gone()
 
     def kill_after(self, seconds: float, job: dict[str, Any]) -> None:
         """Kill a job that is busy, at whatever it does `seconds` later."""
@@ -70,6 +78,7 @@ class Nursery:
         assert said.get("at") == "busy", said
         threading.Event().wait(seconds)
         os.kill(said["pid"], signal.SIGKILL)
+        self._gone()
 
     def close(self) -> None:
         assert self._process.stdin is not None
