@@ -2,7 +2,8 @@
 
 Started as `python -m tests.fault.crashing BASE`, it reads one job a line (JSON) on standard input. Each job runs in a
 forked child that opens the deployment below BASE itself, and answers with one line: `{"pid", "at"}` when it stands at
-the place where it is to be killed, or `{"pid", "done"}`, and then `{"gone"}` once it is dead. The nursery itself opens nothing and starts no thread.
+the place where it is to be killed, or `{"pid", "done"}`; then comes `{"gone"}` once it is dead. The nursery itself
+opens nothing and starts no thread.
 """
 
 from __future__ import annotations

@@ -91,9 +91,8 @@ def test_c130_only_a_finding_lets_go_of_the_order(nursery: Nursery, finding: Fin
     with open_gateway(base, *tools(base)) as gateway:
         call = Found(base).call_for("A-1")
         assert call is not None
-        with Office.open(base / "policies", base / "home") as office:
-            with pytest.raises(UsageError, match="alive"):
-                office.settle(call, finding, by="max", why="looked into the ledger")
+        with Office.open(base / "policies", base / "home") as office, pytest.raises(UsageError, match="alive"):
+            office.settle(call, finding, by="max", why="looked into the ledger")
         gateway.close()
     with Office.open(base / "policies", base / "home") as office:
         assert office.settle(call, finding, by="max", why="looked into the ledger")
