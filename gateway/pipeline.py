@@ -21,7 +21,6 @@ from gateway.audit.stage import Partial, Record, subject
 from gateway.authorize.stage import Authorize
 from gateway.clear.stage import Clear, Draft
 from gateway.domain.call import (
-    CallContext,
     ClearedCall,
     Denied,
     Executed,
@@ -109,20 +108,7 @@ class Passage:
     async def instead(self, fallback: str, failed: Outcome) -> Outcome:
         """The fallback of a tool that failed: a call of its own, from step 0, with the same arguments."""
         above = self.raw.ctx
-        ctx = CallContext(
-            new_id("call"),
-            above.provider_call_id,
-            above.principal,
-            above.on_behalf_of,
-            above.conversation,
-            above.policy_digest,
-            above.at,
-            above.started_ns,
-            above.id,
-            above.depth + 1,
-            held_keys=above.held_keys,
-            fallback=True,
-        )
+        ctx = above.nested(new_id("call"), above.provider_call_id, above.held_keys, fallback=True)
         outcome = await Passage(RawCall(ctx, fallback, self.raw.arguments), self.to, self.waits).govern()
         return failed if isinstance(outcome, Denied) else outcome
 

@@ -196,35 +196,19 @@ class Session:
 
     def _context(self, policy: Policy, provider_call_id: str, request_id: str | None = None) -> CallContext:
         """Who asks comes from the host (I14); inside a running tool, from the call that runs it."""
-        at, running = self._engine.clock.now(), CURRENT.get()
-        started_ns = self._engine.clock.monotonic_ns()
-        digest = policy.stages.digest
-        if running is None:
-            return CallContext(
-                new_id("call"),
-                provider_call_id,
-                self.principal,
-                self.on_behalf_of,
-                self.conversation,
-                digest,
-                at,
-                started_ns,
-                request_id=request_id,
-            )
-        above = running.ctx
+        running = CURRENT.get()
+        if running is not None:
+            return running.ctx.nested(new_id("call"), provider_call_id, running.held_keys, fallback=False)
         return CallContext(
             new_id("call"),
             provider_call_id,
-            above.principal,
-            above.on_behalf_of,
-            above.conversation,
-            digest,
-            at,
-            started_ns,
-            above.id,
-            above.depth + 1,
-            None,
-            running.held_keys,
+            self.principal,
+            self.on_behalf_of,
+            self.conversation,
+            policy.stages.digest,
+            self._engine.clock.now(),
+            self._engine.clock.monotonic_ns(),
+            request_id=request_id,
         )
 
     def _answers(self, format: Format, outcomes: list[Outcome]) -> list[dict[str, Any]]:

@@ -54,6 +54,24 @@ class CallContext:
     held_keys: frozenset[str] = frozenset()
     fallback: bool = False
 
+    def nested(self, call_id: str, provider_call_id: str, held_keys: frozenset[str], *, fallback: bool) -> CallContext:
+        """A call made on behalf of this one: the same principal and conversation, one level deeper (I14)."""
+        return CallContext(
+            call_id,
+            provider_call_id,
+            self.principal,
+            self.on_behalf_of,
+            self.conversation,
+            self.policy_digest,
+            self.at,
+            self.started_ns,
+            self.id,
+            self.depth + 1,
+            None,
+            held_keys,
+            fallback,
+        )
+
 
 @final
 @dataclass(frozen=True, slots=True)
