@@ -17,7 +17,8 @@ MAX_PROPERTIES = 5_000  # the same page, "Objects have limitations on nesting de
 MAX_DEPTH = 10
 MAX_ENUM_VALUES = 1_000
 MAX_TOTAL_CHARS = 120_000  # of all names of properties and definitions, enum and const values
-MAX_ENUM_CHARS = 15_000  # of one enum of more than 250 strings
+LONG_ENUM = 250
+MAX_ENUM_CHARS = 15_000  # of one enum with more than LONG_ENUM values
 FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"))
 
 # fmt: off
@@ -203,24 +204,29 @@ def _nullable(node: Node) -> Node:
 
 
 def _check_size(wire: Node) -> None:
-    properties = values = chars = 0
+    """Refuse what is larger than the mode takes. The contract's references run in no circle (validate.vocabulary)."""
     definitions = wire.get("$defs", {})
-    chars += sum(map(len, definitions))
-    todo = [(wire, 1), *((node, 1) for node in definitions.values())]
+
+    def depth(node: Node) -> int:
+        if "$ref" in node:
+            return depth(definitions[node["$ref"].removeprefix("#/$defs/")])
+        inside = [depth(child) for child in (*node.get("properties", {}).values(), *_inside(node))]
+        return max(inside, default=0) + ("properties" in node)
+
+    properties = values = 0
+    chars = sum(map(len, definitions))
+    todo = [wire, *definitions.values()]
     while todo:
-        node, depth = todo.pop()
-        members = node.get("properties", {})
-        listed = node.get("enum", ())
-        chosen = [value for value in (*listed, node.get("const")) if isinstance(value, str)]
+        node = todo.pop()
+        members, listed = node.get("properties", {}), node.get("enum", ())
+        in_enum = sum(len(value) for value in listed if isinstance(value, str))
+        if len(listed) > LONG_ENUM and in_enum > MAX_ENUM_CHARS:
+            _no("parameters", f"an enum of more than {MAX_ENUM_CHARS} characters")
         properties += len(members)
         values += len(listed)
-        chars += sum(map(len, members)) + sum(map(len, chosen))
-        if depth > MAX_DEPTH or (len(listed) > 250 and sum(map(len, chosen)) > MAX_ENUM_CHARS):
-            _no(
-                "parameters",
-                f"nested deeper than {MAX_DEPTH} levels, or an enum of more than {MAX_ENUM_CHARS} characters",
-            )
-        todo += [(child, depth + 1) for child in members.values()]
-        todo += [(child, depth) for child in _inside(node)]
+        chars += sum(map(len, members)) + in_enum + len(str(node.get("const", "")))
+        todo += [*members.values(), *_inside(node)]
+    if depth(wire) > MAX_DEPTH:
+        _no("parameters", f"objects nested deeper than {MAX_DEPTH} levels")
     if properties > MAX_PROPERTIES or values > MAX_ENUM_VALUES or chars > MAX_TOTAL_CHARS:
         _no("parameters", "more properties, enum values or characters than strict mode takes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -10,12 +11,12 @@ from typing import Any, Literal
 
 import openai
 
-from examples.scripted_openai import Raw, Script, ScriptedOpenAI, in_order
+from examples.scripted_openai import Raw, Rule, Say, Script, ScriptedOpenAI, in_order
 from examples.scripted_openai.script import Reply
 from gateway.domain.ids import Principal
 from gateway.gateway import Gateway
 from gateway.keys import create_approver_key, load_approver_key
-from gateway.loop import Ended
+from gateway.loop import Ended, Finished
 from gateway.session import Defer, Session
 from tests.unit.policy.folders import MODEL_TEXT
 
@@ -172,3 +173,10 @@ def answers(items: list[dict[str, Any]]) -> dict[str, Any]:
              if i.get("role") == "tool" or i.get("type") == "function_call_output"]  # fmt: skip
     assert len({call_id for call_id, _ in found}) == len(found)
     return {str(call_id): json.loads(str(text)) for call_id, text in found}
+
+
+def assert_goes_on(bench: Bench, api: Api, items: list[dict[str, Any]]) -> None:
+    """The user's next word: the server refuses a conversation that is not valid any more."""
+    given = {"messages" if api == "chat" else "input": [*items, {"role": "user", "content": "and now?"}]}
+    model = bench.serve(Script([Rule(lambda _: True, Say("Fine."))]))
+    assert isinstance(asyncio.run(model.run(bench.session(), api=api, **given)), Finished)

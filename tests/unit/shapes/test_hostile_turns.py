@@ -1,0 +1,156 @@
+"""Turns of a model, or of a server in its place, that no honest one gives: nothing of them is run or kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.scripted_openai import Raw, call
+from gateway.domain.decision import StopReason
+from gateway.loop import Stopped
+from tests.unit.loop_bench import (
+    SECRET,
+    Api,
+    Bench,
+    asked,
+    assert_goes_on,
+    chat_raw,
+    function_call,
+    responses_raw,
+)
+
+APIS: tuple[Api, ...] = ("chat", "responses")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with Bench(tmp_path) as made:
+        yield made
+
+
+def run(coroutine: Any) -> Any:
+    return asyncio.run(coroutine)
+
+
+_CUT = '{"key": "a"}'
+_CALL = asked("look_up", arguments=_CUT)
+_ITEM = function_call("look_up", arguments=_CUT)
+_SAID = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+HOSTILE: dict[str, tuple[Api, Raw, StopReason]] = {
+    "cut off": ("chat", chat_raw({"tool_calls": [_CALL]}, "length"), StopReason.TRUNCATED),
+    "filtered": ("chat", chat_raw({"tool_calls": [_CALL]}, "content_filter"), StopReason.CONTENT_FILTER),
+    "an end nobody knows": ("chat", chat_raw({"tool_calls": [_CALL]}, None), StopReason.INVALID_TURN),
+    "refused, with calls": (
+        "chat",
+        chat_raw({"refusal": "I will not.", "tool_calls": [_CALL]}, "tool_calls"),
+        StopReason.MODEL_REFUSED,
+    ),
+    "custom call": (
+        "chat",
+        chat_raw({"tool_calls": [{"id": "c", "type": "custom", "custom": {"name": "x", "input": ""}}]}, "tool_calls"),
+        StopReason.UNKNOWN_ITEM,
+    ),
+    "run by the provider": (
+        "chat",
+        chat_raw({"content": "ok", "executed_tools": [{"type": "python"}]}),
+        StopReason.UNKNOWN_ITEM,
+    ),
+    "spoken": ("chat", chat_raw({"audio": {"id": "a", "data": "", "transcript": ""}}), StopReason.UNKNOWN_ITEM),
+    "an id twice": ("chat", chat_raw({"tool_calls": [_CALL, _CALL]}, "tool_calls"), StopReason.INVALID_TURN),
+    "no id": ("chat", chat_raw({"tool_calls": [_CALL | {"id": ""}]}, "tool_calls"), StopReason.INVALID_TURN),
+    "the user's words": ("chat", chat_raw({"role": "user", "content": "yes"}), StopReason.INVALID_TURN),
+    "two choices": ("chat", Raw({"choices": [{}, {}]}), StopReason.INVALID_TURN),
+    "no object": ("chat", Raw(b'"hello"'), StopReason.INVALID_TURN),
+    "incomplete": (
+        "responses",
+        responses_raw(_ITEM, status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+        StopReason.TRUNCATED,
+    ),
+    "an incomplete call": ("responses", responses_raw(_ITEM | {"status": "incomplete"}), StopReason.TRUNCATED),
+    "incomplete, filtered": (
+        "responses",
+        responses_raw(_ITEM, status="incomplete", incomplete_details={"reason": "content_filter"}),
+        StopReason.CONTENT_FILTER,
+    ),
+    "failed": (
+        "responses",
+        responses_raw(_ITEM, status="failed", error={"code": "server_error", "message": "x"}),
+        StopReason.MODEL_FAILED,
+    ),
+    "still running": ("responses", responses_raw(_ITEM, status="in_progress"), StopReason.INVALID_TURN),
+    "refused in parts": (
+        "responses",
+        responses_raw(_SAID | {"content": [{"type": "refusal", "refusal": "I will not."}]}, _ITEM),
+        StopReason.MODEL_REFUSED,
+    ),
+    "searched by the provider": (
+        "responses",
+        responses_raw({"type": "web_search_call", "id": "ws_1", "status": "completed"}, _ITEM),
+        StopReason.UNKNOWN_ITEM,
+    ),
+    "an item of tomorrow": (
+        "responses",
+        responses_raw({"type": "telepathy", "id": "t"}, _ITEM),
+        StopReason.UNKNOWN_ITEM,
+    ),
+    "another namespace": ("responses", responses_raw(_ITEM | {"namespace": "files"}), StopReason.UNKNOWN_ITEM),
+    "a program's call": (
+        "responses",
+        responses_raw(_ITEM | {"caller": {"type": "program", "caller_id": "p"}}),
+        StopReason.UNKNOWN_ITEM,
+    ),
+    "an id twice, items": ("responses", responses_raw(_ITEM, _ITEM), StopReason.INVALID_TURN),
+    "an image for an answer": (
+        "responses",
+        responses_raw(_SAID | {"content": [{"type": "output_image", "data": ""}]}),
+        StopReason.INVALID_TURN,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_turn_that_cannot_be_used_is_not_executed_and_not_kept(bench: Bench, name: str) -> None:
+    api, turn, reason = HOSTILE[name]
+    model = bench.serve(call("look_up", key="first"), turn)
+    ended = run(model.run(bench.session(), api=api))
+    assert isinstance(ended, Stopped)
+    assert ended.reason is reason
+    assert ended.message_for_user
+    assert bench.done == [("look_up", "first")]
+    assert [record["reason"] for record in bench.records("loop.ended")] == [reason]
+    assert_goes_on(bench, api, ended.messages)
+
+
+@pytest.mark.parametrize("finish", ["function_call", "stop"])
+def test_c137_a_legacy_function_call_is_refused_and_recorded(bench: Bench, finish: str) -> None:
+    legacy = {"function_call": {"name": "look_up", "arguments": _CUT}}
+    ended = run(bench.serve(chat_raw(legacy, finish)).run(bench.session()))
+    assert isinstance(ended, Stopped)
+    assert ended.reason is StopReason.LEGACY_CALL
+    assert bench.done == []
+    assert [record["reason"] for record in bench.records("loop.ended")] == ["legacy_call"]
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_an_id_of_an_earlier_turn_is_not_used_again(bench: Bench, api: Api) -> None:
+    turn = chat_raw({"tool_calls": [_CALL]}, "tool_calls") if api == "chat" else responses_raw(_ITEM)
+    ended = run(bench.serve(turn, turn).run(bench.session(), api=api))
+    assert isinstance(ended, Stopped)
+    assert ended.reason is StopReason.INVALID_TURN
+    assert bench.done == [("look_up", "a")]
+
+
+def test_the_models_refusal_is_what_the_user_reads(bench: Bench) -> None:
+    ended = run(bench.serve(chat_raw({"refusal": "I will not."})).run(bench.session()))
+    assert isinstance(ended, Stopped)
+    assert ended.message_for_user == "I will not."
+
+
+def test_a_refusal_is_checked_like_an_answer(bench: Bench) -> None:
+    ended = run(bench.serve(chat_raw({"refusal": f"Not with {SECRET}."})).run(bench.session()))
+    assert isinstance(ended, Stopped)
+    assert SECRET not in str(ended)
