@@ -12,6 +12,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar, final
@@ -82,7 +83,7 @@ class Workers:
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         context = contextvars.copy_context()
-        return self._pool.submit(context.run, _contained, work)
+        return self._pool.submit(context.run, contained, work)
 
     def abandon(self, future: Future[Any]) -> bool:
         """Nobody waits for `future` any more. False if it never began; else it is counted until it ends."""
@@ -102,16 +103,23 @@ class Workers:
 
 
 class ToolEscaped(ToolgateError):
-    """A tool raised something that would have ended the process (SystemExit, KeyboardInterrupt, ...) (C074)."""
+    """A tool raised something that would have ended the process, or been taken for a signal of ours (C074).
+
+    SystemExit and KeyboardInterrupt end processes; StopIteration gets stuck in a future, and a cancellation that
+    nobody asked for would cancel the caller.
+    """
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(f"{type(cause).__name__} raised inside a tool")
         self.cause = cause
 
 
-def _contained(work: Callable[[], T]) -> T:
+def contained(work: Callable[[], T]) -> T:
+    """Run somebody else's blocking code. Raises what it raises if that is harmless to raise, else ToolEscaped."""
     try:
         return work()
+    except (StopIteration, FutureCancelled) as awkward:
+        raise ToolEscaped(awkward) from awkward
     except Exception:
         raise
     except BaseException as escaped:  # a worker thread must outlive SystemExit; the caller is told what it was
@@ -143,12 +151,19 @@ class Blocking:
             if future.done():
                 raise  # the work itself raised TimeoutError
             raise DeadlineExceeded(began=self._workers.abandon(future)) from None
+        except KeyboardInterrupt:  # of the caller's: a tool's own comes as ToolEscaped
+            self._workers.abandon(future)
+            raise
 
     async def awaitable(self, make: Callable[[], Awaitable[T]], deadline_s: float) -> T:
         if self._loop.is_current():
             raise UsageError("dispatch_sync was called on the gateway's own loop; use `await dispatch` there")
         future = self._loop.submit(_bounded(make, deadline_s))
-        return future.result()
+        try:
+            return future.result()
+        except KeyboardInterrupt:  # of the caller's, as above
+            future.cancel()
+            raise
 
     async def future(self, future: Future[T], deadline_s: float) -> T:
         try:
@@ -231,7 +246,12 @@ async def _bounded(make: Callable[[], Awaitable[T]], deadline_s: float) -> T:
 async def _contain(make: Callable[[], Awaitable[T]]) -> T:
     try:
         return await make()
-    except (Exception, asyncio.CancelledError):
+    except asyncio.CancelledError as cancelled:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ToolEscaped(cancelled) from cancelled  # nobody cancelled us: it came from inside
+    except Exception:
         raise
     except BaseException as escaped:  # SystemExit inside a coroutine would stop the caller's loop
         raise ToolEscaped(escaped) from escaped

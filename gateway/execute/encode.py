@@ -1,7 +1,8 @@
 """Whatever a tool gives back, made into bounded JSON bytes (C081).
 
-Never raises for a value, never calls more of it than JSON needs: circular, binary, not-a-number and hostile values
-are described by their type. The pieces that are not JSON are counted in `Encoded.replaced`.
+Never raises for a value, never calls more of it than JSON needs, and looks at its real type, never at what it claims:
+circular, binary, not-a-number and hostile values are described by their type. The pieces that are not JSON are counted
+in `Encoded.replaced`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import final
 
 import orjson
@@ -28,11 +30,11 @@ class Encoded:
 
 def encode_result(value: object) -> Encoded:
     """The JSON bytes of a tool's return value."""
-    if _is_plain(value):
-        try:
+    try:
+        if _is_plain(value):
             return Encoded(orjson.dumps(value), 0)
-        except (TypeError, orjson.JSONEncodeError):
-            pass  # a value orjson does not know: described below, and counted
+    except (TypeError, RuntimeError, orjson.JSONEncodeError):
+        pass  # a value orjson does not know, or that somebody changes meanwhile: described below, and counted
     walk = _Walk()
     return Encoded(orjson.dumps(walk.safe(value, 0, ())), walk.replaced)
 
@@ -62,46 +64,55 @@ class _Walk:
 
     def safe(self, value: object, depth: int, above: tuple[int, ...]) -> object:
         self._nodes += 1
-        if value is None or isinstance(value, bool):
+        kind = type(value)
+        if value is None or kind is bool:
             return value
-        if isinstance(value, str):
+        if issubclass(kind, str):
             return str.__str__(value).encode("utf-8", "replace").decode("utf-8")
-        if isinstance(value, int):
-            number = int.__int__(value)
-            return number if -(2**63) <= number < 2**64 else str(number)
-        if isinstance(value, float):
-            if math.isfinite(value):
-                return float.__float__(value)
-            return self._described(value)
+        if issubclass(kind, int):
+            number = int.__int__(value)  # type: ignore[arg-type]
+            return number if -(2**63) <= number < 2**64 else _digits(number)
+        if issubclass(kind, float):
+            return float.__float__(value) if math.isfinite(value) else self._described(value)  # type: ignore[arg-type]
         if depth >= MAX_DEPTH or self._nodes > MAX_NODES or id(value) in above:
             return self._described(value)
-        inside = (*above, id(value))
+        try:
+            return self._inner(value, depth, (*above, id(value)))
+        except BaseException:  # whatever the value's own code raises, it is described, and the description is counted
+            return self._described(value)
+
+    def _inner(self, value: object, depth: int, inside: tuple[int, ...]) -> object:
+        """What holds other values: JSON's own kinds; a pydantic model, a dataclass, a date by what they give out."""
         if type(value) is dict:
             return {_key(key): self.safe(item, depth + 1, inside) for key, item in value.items()}
         if type(value) in (list, tuple):
             return [self.safe(item, depth + 1, inside) for item in value]  # type: ignore[attr-defined]
-        if isinstance(value, (set, frozenset)):
-            return sorted((self.safe(item, depth + 1, inside) for item in value), key=repr)
-        return self._foreign(value, depth, inside)
-
-    def _foreign(self, value: object, depth: int, inside: tuple[int, ...]) -> object:
-        """A pydantic model, a dataclass, a date: what orjson or the object's own `model_dump` makes of it."""
-        try:
-            dump = getattr(value, "model_dump", None)
-            if callable(dump):
-                return self.safe(dump(mode="json"), depth + 1, inside)
-            if isinstance(value, Mapping):
-                return {_key(key): self.safe(item, depth + 1, inside) for key, item in value.items()}
-            return orjson.loads(orjson.dumps(value))
-        except Exception:  # the value's own code failed: it is described, and the description is counted
-            return self._described(value)
+        if type(value) in (set, frozenset):
+            return sorted((self.safe(item, depth + 1, inside) for item in value), key=repr)  # type: ignore[attr-defined]
+        dump = getattr(value, "model_dump", None)
+        if callable(dump):
+            return self.safe(dump(mode="json"), depth + 1, inside)
+        if issubclass(type(value), Mapping):
+            items = list(islice(value.items(), MAX_NODES))  # type: ignore[attr-defined]
+            if len(items) == MAX_NODES:
+                return self._described(value)  # it may never end
+            return {_key(key): self.safe(item, depth + 1, inside) for key, item in items}
+        return orjson.loads(orjson.dumps(value))
 
     def _described(self, value: object) -> str:
         self.replaced += 1
         return f"<{type(value).__name__}>"
 
 
+def _digits(number: int) -> str:
+    """All digits; beyond what Python will spell (sys.set_int_max_str_digits), in hexadecimal."""
+    try:
+        return str(number)
+    except ValueError:
+        return hex(number)
+
+
 def _key(key: object) -> str:
-    if isinstance(key, str):
+    if issubclass(type(key), str):
         return str.__str__(key).encode("utf-8", "replace").decode("utf-8")
     return f"{key}" if type(key) in (int, float, bool) or key is None else f"<{type(key).__name__}>"

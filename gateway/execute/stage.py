@@ -8,19 +8,25 @@ it took effect, as an `Ambiguous` that becomes `Unknown` (I5). `os._exit` in a t
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, final
 
+import structlog
+
 from gateway.domain.call import CallContext, Executed, Failure, Outcome, Released, StartedCall, Unknown
 from gateway.domain.decision import ReasonCode, Refusal, Step
 from gateway.domain.errors import ComponentFault
 from gateway.domain.waits import DeadlineExceeded, Waits
-from gateway.execute.encode import encode_result
+from gateway.execute.encode import Encoded, encode_result
 from gateway.execute.port import CodeRunner
 from gateway.execute.registry import Registered, Registry
 from gateway.policy.documents import Execution
+from gateway.waiting import ToolEscaped, contained
+
+log = structlog.get_logger("toolgate")
 
 
 @final
@@ -113,21 +119,25 @@ class Execute:
         key = validated.shaped.serialize_key
         held = call.ctx.held_keys if key is None else call.ctx.held_keys | {key}
         token = CURRENT.set(Running(call.ctx, held))
+        began_ns = time.monotonic_ns()
         try:
-            value = await _run(registered, door.execution, arguments, waits)
+            encoded = await _run(registered, door.execution, arguments, waits)
         except DeadlineExceeded as late:
             return _late(call, door, began=late.began)
-        except asyncio.CancelledError as cancelled:
-            if door.repeatable:
-                return Ambiguous("cancelled while it ran; running it again does no harm", cancelled)
-            return Ambiguous("cancelled while it ran", cancelled)
-        except BaseException as error:  # whatever a tool raises is its failure, recorded as such; the gateway lives
-            cause = error.__cause__ or error
+        except Exception as error:  # whatever a tool raises is its failure, recorded as such; the gateway lives
+            cause = error.cause if isinstance(error, ToolEscaped) else error
             return _failed(call, "tool_failed", f"{type(cause).__name__}: {_text(cause)}")
+        except BaseException as gone:  # the caller was cancelled or interrupted, and the tool may still be at work
+            return Ambiguous(f"its caller was gone while it ran ({type(gone).__name__})", gone)
         finally:
             CURRENT.reset(token)
-        encoded = encode_result(value)
         evidence: dict[str, object] = {"replaced": encoded.replaced} if encoded.replaced else {}
+        took_s = (time.monotonic_ns() - began_ns) / 1e9
+        if (
+            took_s > door.execution.deadline_s
+        ):  # an inline tool, or an async one that held its loop: nobody could stop it
+            evidence["blocked_caller_s"] = round(took_s, 3)
+            log.warning("tool_blocked_its_caller", tool=tool, call_id=call.ctx.id, seconds=round(took_s, 3))
         return Executed(call.ctx, call, encoded.body, None, evidence)
 
     async def _contained(
@@ -150,12 +160,19 @@ class Execute:
         return Executed(call.ctx, call, body, failure, run.evidence)
 
 
-async def _run(registered: Registered, execution: Execution, arguments: dict[str, Any], waits: Waits) -> object:
+async def _run(registered: Registered, execution: Execution, arguments: dict[str, Any], waits: Waits) -> Encoded:
+    """Call the tool, and encode what it gives in the same place, because that may run the value's own code (C081)."""
     if registered.is_async:
-        return await waits.awaitable(lambda: registered.fn(**arguments), execution.deadline_s)
-    if execution.inline:
-        return registered.fn(**arguments)
-    return await waits.worker(lambda: registered.fn(**arguments), execution.deadline_s)
+
+        async def awaited() -> Encoded:
+            return encode_result(await registered.fn(**arguments))
+
+        return await waits.awaitable(awaited, execution.deadline_s)
+
+    def called() -> Encoded:
+        return encode_result(registered.fn(**arguments))
+
+    return contained(called) if execution.inline else await waits.worker(called, execution.deadline_s)
 
 
 def _late(call: StartedCall, door: Door, *, began: bool) -> Executed | Ambiguous:
@@ -181,5 +198,5 @@ def _failed(call: StartedCall, code: str, detail: str) -> Executed:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # an exception whose own __str__ raises still has a type
+    except BaseException:  # an exception whose own __str__ raises still has a type
         return "(its message cannot be read)"
