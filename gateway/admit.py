@@ -24,7 +24,13 @@ _TRY_LATER = "The service cannot take this call now."
 
 
 class KillSwitch(Protocol):
-    """Says why a call must not happen, or None. Raises StateUnavailable."""
+    """Says why a call must not happen, or None. Raises StateUnavailable.
+
+    `applied` is the digest of the policy that every process must run, as `thrown` found it last; None if any will do.
+    """
+
+    @property
+    def applied(self) -> str | None: ...
 
     def thrown(self, principal: str, tool: str) -> str | None: ...
 
@@ -70,10 +76,15 @@ class Breaker:
                 streak.opened_ns = ctx.started_ns
 
     def allowed(self, ctx: CallContext) -> None:
-        """A call got through: the streak is over."""
+        """A call got through: the streak is over. What was not recorded yet stays counted."""
         if self._streaks:
+            key = (ctx.principal.id, ctx.conversation)
             with self._guard:
-                self._streaks.pop((ctx.principal.id, ctx.conversation), None)
+                streak = self._streaks.get(key)
+                if streak is not None and streak.unrecorded:
+                    streak.denials = 0
+                elif streak is not None:
+                    del self._streaks[key]
 
     def coalesce(self, ctx: CallContext) -> int | None:
         """A denial while open: how many to record now, or None to keep counting. The first stands for itself (0)."""
@@ -109,6 +120,10 @@ class Admit:
         stopped = self.stopped(ctx, raw.tool if isinstance(raw.tool, str) else "")
         if stopped is not None:
             return stopped
+        applied = self._kill_switch.applied
+        if applied is not None and applied != ctx.policy_digest:
+            detail = f"this process runs {ctx.policy_digest}, applied is {applied}; see `toolgate policy status`"
+            return _no(ReasonCode.POLICY_STALE, _TRY_LATER, detail)
         if ctx.depth > self._depth:
             return _no(ReasonCode.DEPTH_EXCEEDED, "A tool may not call tools this deeply.", f"depth {ctx.depth}")
         if ctx.request_id is None and self._breaker.is_open(ctx):

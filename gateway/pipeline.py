@@ -85,25 +85,29 @@ class Passage:
 
     async def govern(self) -> Outcome:
         """Every end is recorded before it is returned; a pause for a person is an end for now."""
-        raw = self.raw
-        refusal = self.to.admit(raw)  # 0
-        if refusal is not None:
-            return await self.deny(refusal)
-        try:
-            outcome = await self.decide(raw)
-        except (AuditUnavailable, StateUnavailable) as fault:
-            audit = isinstance(fault, AuditUnavailable)
-            reason = ReasonCode.AUDIT_UNAVAILABLE if audit else ReasonCode.STATE_UNAVAILABLE
-            return await self.deny(Refusal(Step.RECORD, reason, NOT_NOW, detail=str(fault)))
-        except Exception as surprise:  # I2: what nobody foresaw denies; nothing of the kind comes out of `effect`
-            detail = f"{type(surprise).__name__}: {surprise}"
-            return await self.deny(Refusal(Step.RECORD, ReasonCode.INTERNAL_ERROR, NOT_NOW, detail=detail))
-        finally:
-            self.to.admit.leave(raw.ctx)
+        refusal = self.to.admit(self.raw)  # 0
+        outcome = await (self.deny(refusal) if refusal is not None else self.admitted(self.raw))
         if (gone := self.waits.interrupted()) is not None:
             raise gone
         fallback = self.to.execute.fallback(outcome)
         return outcome if fallback is None else await self.instead(fallback, outcome)
+
+    async def admitted(self, raw: RawCall) -> Outcome:
+        """Steps 1 to 8, and a recorded denial for whatever goes wrong before an intent is durable (I2)."""
+        try:
+            return await self.decide(raw)
+        except AuditUnavailable as fault:
+            return await self.deny(_faulty(ReasonCode.AUDIT_UNAVAILABLE, str(fault)))
+        except StateUnavailable as fault:
+            return await self.deny(_faulty(ReasonCode.STATE_UNAVAILABLE, str(fault)))
+        except Exception as surprise:  # what nobody foresaw denies; nothing of the kind comes out of `run`
+            return await self.deny(_faulty(ReasonCode.INTERNAL_ERROR, f"{type(surprise).__name__}: {surprise}"))
+        except BaseException:  # the caller gave up; `run` has recorded what it began itself
+            if not isinstance(self.seen, ClearedCall):
+                await self.deny(_CANCELLED)
+            raise
+        finally:
+            self.to.admit.leave(raw.ctx)
 
     async def instead(self, fallback: str, failed: Outcome) -> Outcome:
         """The fallback of a tool that failed: a call of its own, from step 0, with the same arguments."""
@@ -198,7 +202,7 @@ class Passage:
                     return await self.deny(started)
                 verdict = "unknown"
                 self.trace.mark(Step.RECORD)
-                executed = await to.execute(started, self.waits)  # 7
+                executed = await self.execute(started)  # 7
                 self.trace.mark(Step.EXECUTE)
                 outcome = await self.end(started, executed)  # 8
                 if isinstance(executed, Ambiguous) and executed.cancelled is not None:
@@ -221,6 +225,13 @@ class Passage:
             return None
         return self.to.admit.stopped(cleared.ctx, cleared.validated.contract.name)
 
+    async def execute(self, started: StartedCall) -> Executed | Ambiguous:
+        """Step 7, with no way out but its two results."""
+        try:
+            return await self.to.execute(started, self.waits)
+        except Exception as surprise:  # after an intent it is never a denial: nobody can say what it means
+            return Ambiguous(f"{type(surprise).__name__}: {surprise}")
+
     async def end(self, started: StartedCall, executed: Executed | Ambiguous) -> Released | Unknown:
         """Step 8. A result whose outcome is not durable is withheld, and the call is `Unknown` (I3)."""
         tool = started.cleared.validated.contract.name
@@ -232,7 +243,9 @@ class Passage:
                 return released
             await self.to.record.unknown(started, self.waits, executed.detail, self.trace.us())
             return Unknown(started.ctx, tool, executed.detail)
-        except Exception as fault:  # after an intent a surprise is never a denial; a missing outcome reads as unknown
+        except Exception as fault:  # a missing outcome reads as unknown, whatever kept it from the log
+            started.reservation.release()
+            alarm().error("outcome_not_recorded", call_id=started.ctx.id, tool=tool, fault=str(fault))
             return Unknown(started.ctx, tool, f"{type(fault).__name__}: {fault}")
 
     async def finish(self, cleared: ClearedCall, verdict: str, content: str | None) -> None:
@@ -249,6 +262,10 @@ class Passage:
         if counted is not None:
             await self.to.record.denied(self.seen, refusal, counted, self.waits, self.trace.us())
         return Denied(self.raw.ctx, self.tool, refusal)
+
+
+def _faulty(reason: ReasonCode, detail: str) -> Refusal:
+    return Refusal(Step.RECORD, reason, NOT_NOW, detail=detail)
 
 
 _CANCELLED = Refusal(Step.RECORD, ReasonCode.CANCELLED, "The caller gave up before the call began.")

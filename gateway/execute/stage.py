@@ -14,8 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, final
 
-import structlog
-
+from gateway.alarm import alarm
 from gateway.domain.call import CallContext, Executed, Failure, Outcome, Released, StartedCall, Unknown
 from gateway.domain.decision import ReasonCode, Refusal, Step
 from gateway.domain.errors import ComponentFault
@@ -25,8 +24,6 @@ from gateway.execute.port import CodeRunner
 from gateway.execute.registry import Registered, Registry
 from gateway.policy.documents import Execution
 from gateway.waiting import ToolEscaped, contained
-
-log = structlog.get_logger("toolgate")
 
 
 @final
@@ -137,7 +134,7 @@ class Execute:
             took_s > door.execution.deadline_s
         ):  # an inline tool, or an async one that held its loop: nobody could stop it
             evidence["blocked_caller_s"] = round(took_s, 3)
-            log.warning("tool_blocked_its_caller", tool=tool, call_id=call.ctx.id, seconds=round(took_s, 3))
+            alarm().warning("tool_blocked_its_caller", tool=tool, call_id=call.ctx.id, seconds=round(took_s, 3))
         return Executed(call.ctx, call, encoded.body, None, evidence)
 
     async def _contained(
