@@ -13,24 +13,35 @@ from typing import final
 from gateway.domain.errors import SettingsError
 
 KEY_BYTES = 32
+BLOCK_BYTES = 64  # of SHA-256
 
 
 @final
 class DigestKey:
-    """One deployment key. `digest` gives `hmac-sha256:<key id>:<64 hex digits>`. 1.2 us for a small call."""
+    """One deployment key. `digest` gives `hmac-sha256:<key id>:<64 hex digits>`.
 
-    __slots__ = ("_key", "_prefix", "id")
+    Both halves of HMAC begin with a block made of the key alone (RFC 2104 section 4), so that block is hashed once for
+    all calls: half the time of `hmac.digest`, and the same bytes.
+    """
+
+    __slots__ = ("_inner", "_outer", "_prefix", "id")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise SettingsError(f"a digest key has {KEY_BYTES} bytes, this one {len(key)}")
-        self._key = key
+        block = key.ljust(BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
         self.id = hashlib.sha256(b"toolgate digest key id\0" + key).hexdigest()[:8]
         self._prefix = f"hmac-sha256:{self.id}:"
 
     def digest(self, data: bytes, *, domain: bytes = b"") -> str:
         """`domain` keeps digests made for different purposes apart: equal values then do not show as equal."""
-        return self._prefix + hmac.digest(self._key, domain + b"\0" + data, "sha256").hex()
+        inner = self._inner.copy()
+        inner.update(domain + b"\0" + data)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return self._prefix + outer.hexdigest()
 
     def matches(self, data: bytes, digest: str, *, domain: bytes = b"") -> bool:
         return hmac.compare_digest(self.digest(data, domain=domain), digest)
