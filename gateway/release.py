@@ -20,15 +20,17 @@ from gateway.policy.documents import Result
 MASK = "[secret removed]"
 MIN_SECRET_CHARS = 4  # shorter declared values would mask half of every text
 
-# What credentials look like, by their issuers' own prefixes (public documentation of each service).
-SECRET_PATTERNS: tuple[str, ...] = (
-    r"\bsk-[A-Za-z0-9_-]{20,}",
-    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-    r"\bgh[pousr]_[A-Za-z0-9]{36,}",
-    r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
-    r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-)
+# What credentials look like, by their issuers' own prefixes (public documentation of each service). The prefix stands
+# first: a text without it cannot match, and is not searched at all.
+SECRET_PATTERNS: dict[str, str] = {
+    "sk-": r"\bsk-[A-Za-z0-9_-]{20,}",
+    "AKIA": r"\bAKIA[A-Z0-9]{16}\b",
+    "ASIA": r"\bASIA[A-Z0-9]{16}\b",
+    "gh": r"\bgh[pousr]_[A-Za-z0-9]{36,}",
+    "xox": r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
+    "eyJ": r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
+    "-----BEGIN ": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+}
 
 
 @final
@@ -36,9 +38,14 @@ class Secrets:
     """Declared secret values: the host's, and per conversation those that arrived as secret parameters."""
 
     def __init__(self, patterns: tuple[str, ...] = ()) -> None:
-        self._pattern = re.compile("|".join(f"(?:{each})" for each in (*SECRET_PATTERNS, *patterns)))
+        self._pattern = re.compile("|".join(f"(?:{each})" for each in (*SECRET_PATTERNS.values(), *patterns)))
+        self._always = bool(patterns)  # the host's own may begin with anything
         self._hosts: dict[str, str] = {}
         self._heard: dict[tuple[str, str], set[str]] = {}
+
+    def look_for(self, patterns: tuple[str, ...]) -> None:
+        """The policy's own patterns, beside the built-in ones."""
+        self._pattern = re.compile("|".join(f"(?:{each})" for each in (*SECRET_PATTERNS, *patterns)))
 
     def declare(self, name: str, value: str) -> None:
         self._hosts[value] = name
@@ -56,8 +63,17 @@ class Secrets:
             if value in text:
                 count += text.count(value)
                 text = text.replace(value, MASK)
-        text, more = self._pattern.subn(MASK, text)
-        return text, count + more
+        if self._always or _has_prefix(text):
+            text, more = self._pattern.subn(MASK, text)
+            count += more
+        return text, count
+
+
+def _has_prefix(text: str) -> bool:
+    for prefix in SECRET_PATTERNS:  # noqa: SIM110 -- `any` of a generator costs as much as the whole search
+        if prefix in text:
+            return True
+    return False
 
 
 @final
