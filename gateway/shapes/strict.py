@@ -179,8 +179,6 @@ def _types_of_values(node: Node, where: str) -> list[str]:
     names = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
     if not kinds or not kinds.keys() <= names.keys():
         _no(where, "no type")
-    if float in kinds:
-        kinds.pop(int, None)  # `number` covers both
     return [names[kind] for kind in kinds]
 
 

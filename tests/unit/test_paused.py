@@ -131,17 +131,25 @@ def test_one_paused_run_twice_executes_nothing_twice(bench: Bench) -> None:
     assert bench.done.count(("look_up", "a")) == 1
 
 
-def test_parameters_and_the_turn_budget_outlive_the_pause(tmp_path: Path) -> None:
+def test_the_turn_budget_outlives_the_pause(tmp_path: Path) -> None:
     with Bench(tmp_path, "loop: {turns_per_run: 1}\n") as bench:
         model = bench.serve(MIXED, Say("never"))
         session = bench.session(defer="pause")
-        paused = run(model.run(session, temperature=0.25))
+        paused = run(model.run(session))
         assert isinstance(paused, Paused)
         bench.vote(session, paused.requests[0].request_id, "approve")
         ended = run(model.run(session, paused=Paused.loads(paused.dumps())))
         assert isinstance(ended, Stopped)
         assert (ended.reason, ended.turns) == (StopReason.TURN_BUDGET, 1)
         assert len(answers(ended.messages)) == 3
+
+
+def test_the_run_goes_on_with_its_own_parameters_and_those_given_on_top(bench: Bench) -> None:
+    model, session = mixed(bench), bench.session(defer="pause")
+    paused = run(model.run(session, temperature=0.25, seed=1))
+    bench.vote(session, paused.requests[0].request_id, "deny")
+    run(model.run(session, paused=paused, seed=2))
+    assert [(body["temperature"], body["seed"]) for body in model.sent] == [(0.25, 1), (0.25, 2)]
 
 
 def test_an_end_by_us_goes_before_a_pause(tmp_path: Path) -> None:
@@ -209,6 +217,15 @@ def test_a_run_comes_back_as_it_was(progress: Progress) -> None:
     paused = pause(progress, _NoSeal(), _PLACE)
     assert open_paused(Paused.loads(paused.dumps()), _NoSeal(), _PLACE) == progress
     assert Paused.loads(paused.dumps()) == paused
+
+
+def test_the_bits_that_no_byte_uses_may_not_vary() -> None:
+    for items in range(3):  # one of three lengths in a row fills its last characters whole
+        text = pause(Progress("chat", [{"role": "u" * items}], {}), _NoSeal(), _PLACE).dumps()
+        last = len(text.rstrip("=")) - 1
+        for other in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".replace(text[last], ""):
+            with pytest.raises(PausedRefused):
+                open_paused(Paused.loads(text[:last] + other + text[last + 1 :]), _NoSeal(), _PLACE)
 
 
 @given(st.data())

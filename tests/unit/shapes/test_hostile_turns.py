@@ -11,7 +11,7 @@ import pytest
 
 from examples.scripted_openai import Raw, call
 from gateway.domain.decision import StopReason
-from gateway.loop import Stopped
+from gateway.loop import Finished, Stopped
 from tests.unit.loop_bench import (
     SECRET,
     Api,
@@ -61,6 +61,7 @@ HOSTILE: dict[str, tuple[Api, Raw, StopReason]] = {
     ),
     "spoken": ("chat", chat_raw({"audio": {"id": "a", "data": "", "transcript": ""}}), StopReason.UNKNOWN_ITEM),
     "an id twice": ("chat", chat_raw({"tool_calls": [_CALL, _CALL]}, "tool_calls"), StopReason.INVALID_TURN),
+    "a legacy end without a call": ("chat", chat_raw({"content": "ok"}, "function_call"), StopReason.LEGACY_CALL),
     "no id": ("chat", chat_raw({"tool_calls": [_CALL | {"id": ""}]}, "tool_calls"), StopReason.INVALID_TURN),
     "the user's words": ("chat", chat_raw({"role": "user", "content": "yes"}), StopReason.INVALID_TURN),
     "two choices": ("chat", Raw({"choices": [{}, {}]}), StopReason.INVALID_TURN),
@@ -154,3 +155,12 @@ def test_a_refusal_is_checked_like_an_answer(bench: Bench) -> None:
     ended = run(bench.serve(chat_raw({"refusal": f"Not with {SECRET}."})).run(bench.session()))
     assert isinstance(ended, Stopped)
     assert SECRET not in str(ended)
+
+
+def test_reasoning_that_led_nowhere_is_not_sent_back(bench: Bench) -> None:
+    """The API refuses reasoning without the item that followed from it."""
+    turn = responses_raw({"type": "reasoning", "id": "rs_1", "summary": []})
+    ended = run(bench.serve(turn).run(bench.session(), api="responses"))
+    assert isinstance(ended, Finished)
+    assert ended.text == ""
+    assert [item.get("type") for item in ended.messages] == [None]

@@ -91,15 +91,23 @@ def of(**properties: Any) -> Node:
 
 
 def test_an_optional_property_becomes_required_and_nullable() -> None:
-    wire = to_wire(of(a={"type": "integer", "default": 3}, b={"type": "string", "enum": ["x"]}, c={"const": 1}))
+    wire = to_wire(
+        of(
+            a={"type": "integer", "default": 3},
+            b={"type": "string", "enum": ["x"]},
+            c={"const": 1},
+            d={"anyOf": [{"type": "string"}, {"type": "null"}]},
+        )
+    )
     assert wire.schema == {
         "type": "object",
         "properties": {
             "a": {"type": ["integer", "null"]},
             "b": {"type": ["string", "null"], "enum": ["x", None]},
             "c": {"anyOf": [{"type": "integer", "const": 1}, {"type": "null"}]},
+            "d": {"anyOf": [{"type": "string"}, {"type": "null"}]},
         },
-        "required": ["a", "b", "c"],
+        "required": ["a", "b", "c", "d"],
         "additionalProperties": False,
     }
 
