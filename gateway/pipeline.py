@@ -34,7 +34,7 @@ from gateway.domain.call import (
     ValidatedCall,
 )
 from gateway.domain.decision import ReasonCode, Refusal, Step
-from gateway.domain.errors import AuditUnavailable, StateUnavailable
+from gateway.domain.errors import AuditUnavailable, StateUnavailable, described
 from gateway.domain.ids import new_id
 from gateway.domain.session_view import SessionView
 from gateway.domain.waits import Waits
@@ -101,7 +101,7 @@ class Passage:
         except StateUnavailable as fault:
             return await self.deny(_faulty(ReasonCode.STATE_UNAVAILABLE, str(fault)))
         except Exception as surprise:  # what nobody foresaw denies; nothing of the kind comes out of `run`
-            return await self.deny(_faulty(ReasonCode.INTERNAL_ERROR, f"{type(surprise).__name__}: {surprise}"))
+            return await self.deny(_faulty(ReasonCode.INTERNAL_ERROR, described(surprise)))
         except BaseException:  # the caller gave up; `run` has recorded what it began itself
             if not isinstance(self.seen, ClearedCall):
                 await self.deny(_CANCELLED)
@@ -112,7 +112,7 @@ class Passage:
     async def instead(self, fallback: str, failed: Outcome) -> Outcome:
         """The fallback of a tool that failed: a call of its own, from step 0, with the same arguments."""
         above = self.raw.ctx
-        ctx = above.nested(new_id("call"), above.provider_call_id, above.held_keys, fallback=True)
+        ctx = above.nested(new_id("call"), above.provider_call_id, self.to.digest, above.held_keys, fallback=True)
         outcome = await Passage(RawCall(ctx, fallback, self.raw.arguments), self.to, self.waits).govern()
         return failed if isinstance(outcome, Denied) else outcome
 
@@ -230,7 +230,7 @@ class Passage:
         try:
             return await self.to.execute(started, self.waits)
         except Exception as surprise:  # after an intent it is never a denial: nobody can say what it means
-            return Ambiguous(f"{type(surprise).__name__}: {surprise}")
+            return Ambiguous(described(surprise))
 
     async def end(self, started: StartedCall, executed: Executed | Ambiguous) -> Released | Unknown:
         """Step 8. A result whose outcome is not durable is withheld, and the call is `Unknown` (I3)."""
@@ -245,15 +245,15 @@ class Passage:
             return Unknown(started.ctx, tool, executed.detail)
         except Exception as fault:  # a missing outcome reads as unknown, whatever kept it from the log
             started.reservation.release()
-            alarm().error("outcome_not_recorded", call_id=started.ctx.id, tool=tool, fault=str(fault))
-            return Unknown(started.ctx, tool, f"{type(fault).__name__}: {fault}")
+            alarm().error("outcome_not_recorded", call_id=started.ctx.id, tool=tool, fault=described(fault))
+            return Unknown(started.ctx, tool, described(fault))
 
     async def finish(self, cleared: ClearedCall, verdict: str, content: str | None) -> None:
         """Close the claim. If that fails the claim stays, and the log explains it at the next start (I5)."""
         try:
             await self.to.clear.finish(cleared, verdict, content, self.waits)
-        except StateUnavailable as fault:
-            alarm().error("claim_not_closed", call_id=cleared.ctx.id, verdict=verdict, fault=str(fault))
+        except Exception as fault:  # what became of the call is decided; a row that lags behind changes nothing of it
+            alarm().error("claim_not_closed", call_id=cleared.ctx.id, verdict=verdict, fault=described(fault))
 
     async def deny(self, refusal: Refusal) -> Denied:
         """Record the denial, then say so."""

@@ -18,17 +18,17 @@ from gateway.audit.stage import Record
 from gateway.clear.desk import Desk
 from gateway.clear.port import Sealer
 from gateway.clear.refusals import request_unknown
-from gateway.clear.stage import Resumable
+from gateway.clear.stage import Resumable, Verdict
 from gateway.domain.call import CallContext, Outcome, Parked, RawCall, ToolCall
-from gateway.domain.decision import Refusal
-from gateway.domain.errors import UsageError
+from gateway.domain.decision import ReasonCode, Refusal, Step
+from gateway.domain.errors import StateUnavailable, UsageError
 from gateway.domain.event import Event
 from gateway.domain.ids import Principal, new_id
 from gateway.domain.instant import Clock
 from gateway.domain.keyed import DigestKey
 from gateway.domain.waits import Waits
 from gateway.execute.stage import CURRENT
-from gateway.pipeline import Passage, Stages
+from gateway.pipeline import NOT_NOW, Passage, Stages
 from gateway.shapes.answers import write_answers, write_late
 from gateway.shapes.calls import Format, read_calls
 from gateway.shapes.tools import ToolLists
@@ -127,6 +127,8 @@ class Session:
         """`judge`, blocking. One call, or calls of inline tools only, run on this very thread."""
         policy = self._engine.policy()
         if len(calls) > 1 and not all(call.name in policy.inline for call in calls):
+            if self._engine.own_loop.is_current():
+                raise UsageError("dispatch_sync was called on the gateway's own loop; use `await dispatch` there")
             return self._engine.own_loop.submit(self.judge(calls)).result()
         return [drive(self._passage(call, calls, policy, self._blocking())) for call in calls]
 
@@ -178,9 +180,19 @@ class Session:
     # one call
 
     async def _resume(self, request_id: str, waits: Waits) -> Outcome:
+        outcome = await self._redeem(request_id, waits)
+        if (gone := waits.interrupted()) is not None:
+            raise gone
+        return outcome
+
+    async def _redeem(self, request_id: str, waits: Waits) -> Outcome:
         policy = self._engine.policy()
         clear = policy.stages.clear
-        found = await waits.blocking(lambda: clear.look_up(request_id, self.principal))
+        found: Resumable | Verdict | Refusal
+        try:
+            found = await waits.blocking(lambda: clear.look_up(request_id, self.principal))
+        except StateUnavailable as fault:
+            found = Refusal(Step.CLEAR, ReasonCode.STATE_UNAVAILABLE, NOT_NOW, detail=str(fault))
         if not isinstance(found, Refusal) and found.conversation != self.conversation:
             found = request_unknown("the request belongs to another conversation")
         if isinstance(found, Refusal):
@@ -198,7 +210,8 @@ class Session:
         """Who asks comes from the host (I14); inside a running tool, from the call that runs it."""
         running = CURRENT.get()
         if running is not None:
-            return running.ctx.nested(new_id("call"), provider_call_id, running.held_keys, fallback=False)
+            digest = policy.stages.digest
+            return running.ctx.nested(new_id("call"), provider_call_id, digest, running.held_keys, fallback=False)
         return CallContext(
             new_id("call"),
             provider_call_id,

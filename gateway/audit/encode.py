@@ -7,11 +7,14 @@ its type's name, so a record is written in any case (C120, C121).
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
+
 import orjson
 
 from gateway.domain.event import FORMAT_VERSION, Event
 
 _PREFIXES: dict[type, bytes] = {}
+MAX_DEPTH = 100  # of what an event holds; deeper values are named by their type
 MAX_TEXT = 512  # characters of untrusted text (tool names asked for, details) that a record keeps
 
 
@@ -20,13 +23,33 @@ def encode(event: Event) -> bytes:
     prefix = _PREFIXES.get(type(event))
     if prefix is None:
         prefix = _PREFIXES[type(event)] = b'{"v":%d,"kind":"%s",' % (FORMAT_VERSION, event.kind.encode())
-    return prefix + orjson.dumps(event, default=_placeholder, option=orjson.OPT_NON_STR_KEYS)[1:]
+    try:
+        return prefix + orjson.dumps(event, default=_placeholder, option=orjson.OPT_NON_STR_KEYS)[1:]
+    except orjson.JSONEncodeError:  # half a character, a huge integer, a cycle: rare, so found only when it has failed
+        return prefix + orjson.dumps(_writable(event, 0), default=_placeholder)[1:]
 
 
 def clip(text: str, most: int = MAX_TEXT) -> str:
     """At most `most` characters, with a mark where something was cut; lone surrogates replaced so that it encodes."""
     whole = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
     return whole if len(whole) <= most else whole[:most] + f"... [{len(whole) - most} more]"
+
+
+def _writable(value: object, depth: int) -> object:
+    """A copy that orjson can write."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value) if abs(value) < 2**63 else hex(value)
+    if depth >= MAX_DEPTH:
+        return _placeholder(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _writable(getattr(value, field.name), depth + 1) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(_writable(str(key), depth)): _writable(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_writable(item, depth + 1) for item in value]
+    return value
 
 
 def _placeholder(value: object) -> str:

@@ -54,7 +54,9 @@ class CallContext:
     held_keys: frozenset[str] = frozenset()
     fallback: bool = False
 
-    def nested(self, call_id: str, provider_call_id: str, held_keys: frozenset[str], *, fallback: bool) -> CallContext:
+    def nested(
+        self, call_id: str, provider_call_id: str, policy_digest: str, held_keys: frozenset[str], *, fallback: bool
+    ) -> CallContext:
         """A call made on behalf of this one: the same principal and conversation, one level deeper (I14)."""
         return CallContext(
             call_id,
@@ -62,7 +64,7 @@ class CallContext:
             self.principal,
             self.on_behalf_of,
             self.conversation,
-            self.policy_digest,
+            policy_digest,
             self.at,
             self.started_ns,
             self.id,

@@ -45,3 +45,11 @@ class AuditUnavailable(ComponentFault):
 
 class StateUnavailable(ComponentFault):
     """The state database could not answer, so nothing that needs it may happen."""
+
+
+def described(error: BaseException) -> str:
+    """`Type: message` for a record, also of an error whose own code cannot say it."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # somebody else's class: whatever its `__str__` raises, its type is known
+        return f"{type(error).__name__} (its message cannot be read)"

@@ -17,7 +17,7 @@ from typing import Any, final
 from gateway.alarm import alarm
 from gateway.domain.call import CallContext, Executed, Failure, Outcome, Released, StartedCall, Unknown
 from gateway.domain.decision import ReasonCode, Refusal, Step
-from gateway.domain.errors import ComponentFault
+from gateway.domain.errors import ComponentFault, described
 from gateway.domain.waits import DeadlineExceeded, Waits
 from gateway.execute.encode import Encoded, encode_result
 from gateway.execute.port import CodeRunner
@@ -123,7 +123,7 @@ class Execute:
             return _late(call, door, began=late.began)
         except Exception as error:  # whatever a tool raises is its failure, recorded as such; the gateway lives
             cause = error.cause if isinstance(error, ToolEscaped) else error
-            return _failed(call, "tool_failed", f"{type(cause).__name__}: {_text(cause)}")
+            return _failed(call, "tool_failed", described(cause))
         except BaseException as gone:  # the caller was cancelled or interrupted, and the tool may still be at work
             return Ambiguous(f"its caller was gone while it ran ({type(gone).__name__})", gone)
         finally:
@@ -190,10 +190,3 @@ def _late(call: StartedCall, door: Door, *, began: bool) -> Executed | Ambiguous
 
 def _failed(call: StartedCall, code: str, detail: str) -> Executed:
     return Executed(call.ctx, call, b"", Failure(code, TOOL_FAILED, "Try something else, or tell the user.", detail))
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except BaseException:  # an exception whose own __str__ raises still has a type
-        return "(its message cannot be read)"

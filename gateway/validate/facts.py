@@ -15,7 +15,7 @@ from typing import Any, final
 import orjson
 
 from gateway.domain.canonical import Json, NotCanonical, canonical, plain
-from gateway.domain.errors import ComponentFault, UsageError
+from gateway.domain.errors import ComponentFault, UsageError, described
 from gateway.domain.ids import Principal
 from gateway.domain.waits import DeadlineExceeded, Waits
 from gateway.policy.documents import Fact
@@ -92,7 +92,7 @@ class Facts:
         except DeadlineExceeded:
             raise FactUnavailable(name, f"no answer within {fact.deadline_s:g} s") from None
         except Exception as error:  # somebody else's code: whatever it raises means that there is no fact
-            raise FactUnavailable(name, f"{type(error).__name__}: {error}") from error
+            raise FactUnavailable(name, described(error)) from error
         if inspect.iscoroutine(value):
             value.close()
             raise FactUnavailable(name, "the provider gave a coroutine; register an `async def`")
