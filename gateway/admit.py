@@ -47,15 +47,15 @@ class _Streak:
 class Breaker:
     """Counts denials in a row, per principal and conversation."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
+        self.most = 1  # the policy in force sets it
         self._guard = threading.Lock()
         self._streaks: OrderedDict[tuple[str, str], _Streak] = OrderedDict()
 
     def is_open(self, ctx: CallContext) -> bool:
         """True while it is open. Once the cool-down is over, one call may try again."""
         streak = self._streaks.get((ctx.principal.id, ctx.conversation))
-        if streak is None or streak.denials < self._most:
+        if streak is None or streak.denials < self.most:
             return False
         with self._guard:
             if ctx.started_ns - streak.opened_ns >= DENIAL_COOLDOWN_NS:
@@ -72,7 +72,7 @@ class Breaker:
             while len(self._streaks) > MAX_CONVERSATIONS:
                 self._streaks.popitem(last=False)
             streak.denials += 1
-            if streak.denials == self._most:
+            if streak.denials == self.most:
                 streak.opened_ns = ctx.started_ns
 
     def allowed(self, ctx: CallContext) -> None:

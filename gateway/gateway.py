@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self, TypeVar, final, overload
 
 from gateway.alarm import alarm
+from gateway.audit.encode import clip
 from gateway.audit.port import Log
-from gateway.domain.errors import ContractMismatch, UsageError
-from gateway.domain.event import DenialsCoalesced, Event, PolicyLoaded, ProcessStarted, ProcessStopped
+from gateway.domain.errors import ContractMismatch, PolicyError, ToolgateError, UsageError
+from gateway.domain.event import DenialsCoalesced, Event, PolicyLoaded, PolicyRefused, ProcessStarted, ProcessStopped
 from gateway.domain.ids import Principal, check_id, new_id
 from gateway.execute.registry import ToolRef
+from gateway.follow import Follower
 from gateway.policy.loader import load
 from gateway.policy.policy_set import PolicySet
 from gateway.policy.signature import signature_mismatches
@@ -36,13 +39,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Gateway:
     """Decides, runs and records every tool call of this process. Close it, or use it as a context manager."""
 
-    def __init__(self, policy_set: PolicySet, policy: Policy, runtime: Runtime) -> None:
+    def __init__(self, path: Path, policy_set: PolicySet, policy: Policy, runtime: Runtime) -> None:
         """Use `from_policies`."""
+        self._path = path
         self._set = policy_set
         self._policy = policy
         self._runtime = runtime
         self._blocking = Blocking(runtime.workers, runtime.own_loop)
         self._closed = False
+        self._reloading = threading.Lock()
+        self._follower: Follower | None = None
         self._engine = Engine(
             policy=lambda: self._policy,
             clock=runtime.clock,
@@ -84,7 +90,7 @@ class Gateway:
             log=log,
         )
         try:
-            gateway = cls(policy_set, compile_policy(policy_set, runtime), runtime)
+            gateway = cls(Path(path), policy_set, compile_policy(policy_set, runtime), runtime)
             gateway._note(
                 ProcessStarted(
                     os.getpid(), socket.gethostname(), _version(), policy_set.digest, runtime.keys.digest.id, ()
@@ -93,6 +99,7 @@ class Gateway:
             gateway._note(PolicyLoaded(policy_set.digest, dict(policy_set.files)))
             for expired in gateway._policy.desk.expire():
                 gateway._note(expired)
+            runtime.epoch.report(runtime.origin, os.getpid(), policy_set.digest)
         except BaseException:
             runtime.close()
             raise
@@ -104,6 +111,7 @@ class Gateway:
                 production="give keys and checkpoints a place of their own: whoever can write the log must not be able "
                 "to write what it is checked against",
             )
+        gateway._follower = Follower(Path(path), gateway.reload)
         return gateway
 
     # tools
@@ -123,14 +131,7 @@ class Gateway:
     def register(self, function: Callable[..., Any], *, name: str | None = None) -> ToolRef:
         """Govern `function` by the contract `tools/<name>.yaml`. Raises ContractMismatch if the two disagree."""
         tool = name or str(getattr(function, "__name__", type(function).__name__))
-        loaded = self._set.contracts.get(tool)
-        if loaded is None:
-            raise ContractMismatch(f"{tool!r} has no contract: write tools/{tool}.yaml, or register it by another name")
-        if loaded.contract.execution.sandbox is not None:
-            raise ContractMismatch(f"{tool!r} runs in a sandbox, so no function of this process can stand for it")
-        problems = signature_mismatches(loaded.contract, function)
-        if problems:
-            raise ContractMismatch(f"{tool!r} and {loaded.ref.source} disagree: {'; '.join(problems)}")
+        self._check(self._set, tool, function)
         return self._runtime.registry.add(tool, function)
 
     def register_fact(self, name: str, provider: Callable[..., Any]) -> None:
@@ -142,6 +143,47 @@ class Gateway:
         if len(value) < 8:
             raise UsageError(f"the secret {name!r} is shorter than 8 characters; masking it would mask ordinary words")
         self._runtime.secrets.declare(name, value)
+
+    # the policy
+
+    def reload(self) -> bool:
+        """Take over what stands in the policy folder now, whole or not at all (I6). True if it is in force.
+
+        Called by itself when `toolgate policy apply` has written the lock, and on SIGHUP. On any error the last good set
+        stays in force, and the error is recorded, raised as an alarm, and shown by `toolgate policy status`.
+        """
+        with self._reloading:
+            runtime, before = self._runtime, self._set.digest
+            try:
+                found = load(self._path)
+                if found.digest == before:
+                    return True
+                if found.sandbox_profiles != self._set.sandbox_profiles:
+                    raise PolicyError("a sandbox profile has changed: start the gateway again", file="sandbox/")
+                compiled = compile_policy(found, runtime)
+                for tool in runtime.registry.names():
+                    self._check(found, tool, runtime.registry.function(tool))
+            except ToolgateError as error:
+                alarm().error("policy_refused", fault=str(error), effect=f"{before} stays in force")
+                self._note(PolicyRefused(before, clip(str(error))))
+                runtime.epoch.report(runtime.origin, os.getpid(), before, clip(str(error)))
+                return False
+            self._note(PolicyLoaded(found.digest, dict(found.files)))
+            self._set, self._policy = found, compiled
+            runtime.epoch.report(runtime.origin, os.getpid(), found.digest)
+            return True
+
+    @staticmethod
+    def _check(policy_set: PolicySet, tool: str, function: Callable[..., Any]) -> None:
+        """Raise ContractMismatch unless `function` can stand for `tool` under this policy."""
+        loaded = policy_set.contracts.get(tool)
+        if loaded is None:
+            raise ContractMismatch(f"{tool!r} has no contract: write tools/{tool}.yaml, or register it by another name")
+        if loaded.contract.execution.sandbox is not None:
+            raise ContractMismatch(f"{tool!r} runs in a sandbox, so no function of this process can stand for it")
+        problems = signature_mismatches(loaded.contract, function)
+        if problems:
+            raise ContractMismatch(f"{tool!r} and {loaded.ref.source} disagree: {'; '.join(problems)}")
 
     # conversations
 
@@ -191,7 +233,10 @@ class Gateway:
         if self._closed:
             return
         self._closed = True
+        if self._follower is not None:
+            self._follower.close()
         try:
+            self._runtime.epoch.gone(self._runtime.origin)
             for principal, conversation, count in self._runtime.breaker.drain():
                 self._note(DenialsCoalesced(principal, conversation, count))
             self._note(ProcessStopped())

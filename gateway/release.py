@@ -38,14 +38,14 @@ class Secrets:
     """Declared secret values: the host's, and per conversation those that arrived as secret parameters."""
 
     def __init__(self, patterns: tuple[str, ...] = ()) -> None:
-        self._pattern = re.compile("|".join(f"(?:{each})" for each in (*SECRET_PATTERNS.values(), *patterns)))
-        self._always = bool(patterns)  # the host's own may begin with anything
+        self.look_for(patterns)
         self._hosts: dict[str, str] = {}
         self._heard: dict[tuple[str, str], set[str]] = {}
 
     def look_for(self, patterns: tuple[str, ...]) -> None:
-        """The policy's own patterns, beside the built-in ones."""
-        self._pattern = re.compile("|".join(f"(?:{each})" for each in (*SECRET_PATTERNS, *patterns)))
+        """Take the policy's own patterns beside the built-in ones."""
+        self._pattern = re.compile("|".join(f"(?:{each})" for each in (*SECRET_PATTERNS.values(), *patterns)))
+        self._always = bool(patterns)  # the host's own may begin with anything
 
     def declare(self, name: str, value: str) -> None:
         self._hosts[value] = name

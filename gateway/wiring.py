@@ -56,6 +56,7 @@ from gateway.session import Policy
 from gateway.settings import Home, prepare
 from gateway.shapes.tools import ToolLists
 from gateway.state.database import Database
+from gateway.state.epoch import PolicyEpoch
 from gateway.state.kill_switches import KillSwitches
 from gateway.validate.contract import CompiledContract
 from gateway.validate.facts import Facts
@@ -79,6 +80,7 @@ class Runtime:
     log: Log
     database: Database
     kill_switches: KillSwitches
+    epoch: PolicyEpoch
     store: RequestStore
     registry: Registry
     facts: Facts
@@ -140,12 +142,13 @@ def open_runtime(
         log=log,
         database=database,
         kill_switches=KillSwitches(database, clock),
+        epoch=PolicyEpoch(database, clock),
         store=store,
         registry=Registry(),
         facts=Facts(),
-        secrets=Secrets(policy.settings.secret_patterns),
+        secrets=Secrets(),
         counters=Counters(),
-        breaker=Breaker(policy.settings.loop.consecutive_denials),
+        breaker=Breaker(),
         locks=KeyedLocks(),
         workers=Workers(WORKER_THREADS),
         own=ThreadPoolExecutor(max_workers=4, thread_name_prefix="toolgate-own"),
@@ -286,6 +289,8 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         release=Release({tool: _exit(each) for tool, each in contracts.items()}, runtime.secrets),
         locks=runtime.locks,
     )
+    runtime.secrets.look_for(settings.secret_patterns)
+    runtime.breaker.most = settings.loop.consecutive_denials
     return Policy(
         stages=stages,
         tools=ToolLists(contracts),

@@ -217,6 +217,28 @@ class PolicyLoaded:
 
 @final
 @dataclass(slots=True)
+class PolicyRefused:
+    """A newer policy could not be taken over: `policy_digest` stays in force in this process."""
+
+    kind: ClassVar[str] = "policy.refused"
+    policy_digest: str
+    why: str
+
+
+@final
+@dataclass(slots=True)
+class PolicyApplied:
+    """Somebody made a policy the one that every process must run."""
+
+    kind: ClassVar[str] = "policy.applied"
+    policy_digest: str
+    before: str | None
+    by: str
+    files: dict[str, str]
+
+
+@final
+@dataclass(slots=True)
 class LogRepaired:
     """A torn last line, or lines nobody was told are durable, were set aside. Never silent, never a new genesis."""
 
@@ -261,6 +283,8 @@ Event = (
     | ProcessStarted
     | ProcessStopped
     | PolicyLoaded
+    | PolicyRefused
+    | PolicyApplied
     | LogRepaired
     | KillSwitchSet
     | DenialsCoalesced

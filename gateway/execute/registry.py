@@ -47,6 +47,10 @@ class Registry:
     def get(self, name: str) -> Registered | None:
         return self._tools.get(name)
 
+    def function(self, name: str) -> Callable[..., Any]:
+        """For comparing a function with a contract, never for calling it. Raises KeyError."""
+        return self._tools[name].fn
+
     def names(self) -> frozenset[str]:
         return frozenset(self._tools)
 

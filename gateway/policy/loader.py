@@ -20,14 +20,23 @@ from gateway.policy.casbin_files import MODEL, POLICY, AccessPolicy, read_model,
 from gateway.policy.check import checked
 from gateway.policy.documents import Approvers, Contract, Settings
 from gateway.policy.folder import APPROVERS, SANDBOX, SETTINGS, TOOLS, YAML, read_folder
+from gateway.policy.lock import check_lock, read_lock
 from gateway.policy.policy_set import LoadedContract, PolicyErrors, PolicySet
 from gateway.policy.references import dangling
 from gateway.policy.yaml import read_yaml
 
 
-def load(path: str | Path) -> PolicySet:
-    """Read the policy folder at `path`. Raises PolicyErrors, which is a PolicyError; nothing is half loaded."""
+def load(path: str | Path, *, locked: bool = True) -> PolicySet:
+    """Read the policy folder at `path`. Raises PolicyErrors, which is a PolicyError; nothing is half loaded.
+
+    Where a policy was applied, only what matches its lock is loaded; `locked=False` is for looking at a candidate.
+    """
     files = read_folder(path)
+    digests = {name: _sha256(raw) for name, raw in files.items()}
+    if locked:
+        lock = read_lock(Path(path))
+        if lock is not None:
+            check_lock(lock, digests)
     errors: list[PolicyError] = []
     contracts: dict[str, LoadedContract] = {}
     profiles: dict[str, MappingProxyType[str, object]] = {}
@@ -55,7 +64,6 @@ def load(path: str | Path) -> PolicySet:
     if errors or access is None:
         raise PolicyErrors(tuple(errors))
 
-    digests = {name: _sha256(raw) for name, raw in files.items()}
     return PolicySet(
         digest=_sha256(canonical(digests)),
         files=MappingProxyType(digests),

@@ -3,6 +3,7 @@
 Guarantee: a switch that was committed before a call is looked at stops that call. Reading costs some microseconds:
 SQLite's `PRAGMA data_version` changes whenever another connection has committed, and only then is the table read again.
 That the file itself was not replaced is looked at every 50 ms, since it costs half as much again.
+The policy epoch is read along with the switches: both change rarely and must be seen by the very next call.
 Any doubt (a damaged row, a replaced file, an error) raises StateUnavailable, which denies.
 """
 
@@ -18,6 +19,7 @@ from sqlalchemy import BigInteger, Column, Delete, MetaData, String, Table, dele
 from gateway.domain.errors import StateUnavailable, UsageError
 from gateway.domain.instant import Clock
 from gateway.state.database import Database
+from gateway.state.epoch import EPOCHS
 
 Scope = Literal["all", "tool", "principal"]
 SCOPES: Final = ("all", "tool", "principal")
@@ -58,6 +60,7 @@ class KillSwitches:
         self._clock = clock
         with database.write() as connection:
             _METADATA.create_all(connection)
+            EPOCHS.metadata.create_all(connection)
         self._guard = threading.Lock()
         self._raw = database.raw(busy_s=_BUSY_S)
         self._ask = self._raw.cursor()
@@ -66,6 +69,7 @@ class KillSwitches:
         self._everything: str | None = None
         self._tools: dict[str, str] = {}
         self._principals: dict[str, str] = {}
+        self.applied: str | None = None  # the policy everybody must run, as of the last `thrown`
 
     def thrown(self, principal: str, tool: str) -> str | None:
         """Why a call of `tool` by `principal` must not happen, or None. Raises StateUnavailable."""
@@ -100,7 +104,9 @@ class KillSwitches:
                 principals[subject] = reason
             else:
                 raise ValueError(f"unknown scope {scope!r}")
+        epoch = self._ask.execute("SELECT digest FROM policy_epoch").fetchone()
         self._everything, self._tools, self._principals = everything, tools, principals
+        self.applied = None if epoch is None else epoch[0]
 
     def throw(self, scope: Scope, subject: str, *, by: str, why: str) -> None:
         """Stop calls from now on; committed on return. Throwing again keeps the newest reason."""
