@@ -2,7 +2,8 @@
 
 Guarantee: every row of the container table is in the request (read-only root, no capability, no new
 privilege, no network, own seccomp profile, bounded memory, processes, files and CPU), and none of them can
-be relaxed by a profile: a profile chooses amounts within the ceilings below. Docker Engine API 1.41.
+be relaxed by a profile: a profile chooses amounts within the ceilings below, and one of two runtimes by name,
+which is compared like every other field and never replaced by the other (C104). Docker Engine API 1.41.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib import resources
 from typing import Final
@@ -25,6 +26,9 @@ HOSTNAME: Final = "sandbox"
 CPU_PERIOD_US: Final = 100_000  # the kernel's default (Documentation/scheduler/sched-bwc)
 _IMAGE_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 TMP_INODES: Final = 4096  # a tmpfs of empty files would otherwise fill kernel memory first
+RUNTIMES: Final = ("runc", "runsc")  # runsc is gVisor: a kernel of its own, in user space
+MAX_PRELOAD: Final = 32
+_MODULE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63}){0,7}")
 
 # Amounts a profile may ask for: (lowest, highest). Beyond them a mistake is likelier than a need.
 _CEILINGS: Final[dict[str, tuple[float, float]]] = {
@@ -48,7 +52,11 @@ def seccomp_text() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxProfile:
-    """One file of `policies/sandbox/`: amounts, and the name of an image pinned elsewhere."""
+    """One file of `policies/sandbox/`: amounts, and the name of an image pinned elsewhere.
+
+    `runtime` is the OCI runtime's name in the daemon; `preload` names modules that are imported before any code
+    arrives, so that a waiting container has done that work already.
+    """
 
     name: str
     image: str
@@ -60,15 +68,18 @@ class SandboxProfile:
     tmp_mib: int
     input_mib: int
     output_kib: int
+    runtime: str = "runc"
+    preload: tuple[str, ...] = ()
 
     @classmethod
     def from_mapping(cls, document: Mapping[str, object]) -> SandboxProfile:
-        """A profile from a parsed document; every field given, none unknown. Raises `ProfileError`."""
+        """A profile from a parsed document; every amount given, no field unknown. Raises `ProfileError`."""
         wanted = {field.name for field in fields(cls)}
         for key in document:
             if key not in wanted:
                 raise ProfileError(str(key), f"unknown; known are {', '.join(sorted(wanted))}")
-        for key in sorted(wanted - set(document)):
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        for key in sorted(needed - set(document)):
             raise ProfileError(key, "missing")
         values = dict(document)
         for key in ("name", "image"):
@@ -76,6 +87,9 @@ class SandboxProfile:
                 raise ProfileError(key, "must be a non-empty text")
         for key, (lowest, highest) in _CEILINGS.items():
             values[key] = _amount(key, values[key], lowest, highest)
+        if values.setdefault("runtime", "runc") not in RUNTIMES:
+            raise ProfileError("runtime", f"must be one of {', '.join(RUNTIMES)}")
+        values["preload"] = _modules(values.get("preload", ()))
         if values["tmp_mib"] >= values["memory_mib"]:  # type: ignore[operator]  # both checked above
             raise ProfileError("tmp_mib", "must be below memory_mib: a tmpfs counts as memory")
         if values["input_mib"] > values["tmp_mib"]:  # type: ignore[operator]  # both checked above
@@ -85,6 +99,15 @@ class SandboxProfile:
     def pinned_to(self, image_id: str) -> SandboxSpec:
         """The specification of a run with exactly this image (`sha256:<64 hex>`)."""
         return SandboxSpec(profile=self, image_id=image_id, seccomp=seccomp_text())
+
+
+def _modules(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or len(value) > MAX_PRELOAD:
+        raise ProfileError("preload", f"must be a list of at most {MAX_PRELOAD} module names")
+    for name in value:
+        if not isinstance(name, str) or _MODULE.fullmatch(name) is None:
+            raise ProfileError("preload", f"{name!r} is no module name")
+    return tuple(value)
 
 
 def _amount(key: str, value: object, lowest: float, highest: float) -> float:
@@ -113,7 +136,7 @@ class SandboxSpec:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) over the whole request: what a grant for this sandbox is bound to."""
-        request = json.dumps([self.container_config(), self.profile.deadline_s], sort_keys=True)
+        request = json.dumps([self.container_config(), self.profile.deadline_s, self.profile.preload], sort_keys=True)
         return hashlib.sha256(request.encode()).hexdigest()
 
     @property
@@ -132,6 +155,7 @@ class SandboxSpec:
         memory = amounts.memory_mib * MIB
         tmp_bytes = amounts.tmp_mib * MIB
         return {
+            "Runtime": amounts.runtime,
             "ReadonlyRootfs": True,
             "Tmpfs": {
                 "/tmp": f"rw,noexec,nosuid,nodev,size={tmp_bytes},mode=1777,nr_inodes={TMP_INODES}"  # noqa: S108

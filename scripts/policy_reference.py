@@ -113,6 +113,8 @@ WORDS: dict[str, dict[str, str]] = {
         "tmp_mib": "Size of `/tmp`, the only place that can be written.",
         "input_mib": "Input files together.",
         "output_kib": "Standard output and error together.",
+        "runtime": "`runc` or `runsc` (gVisor); default `runc`. Never replaced by the other.",
+        "preload": "Modules imported before the code arrives; default none.",
     },
 }
 
@@ -275,10 +277,11 @@ def _sandbox() -> str:
     from sandbox.spec import _CEILINGS  # the bounds are the module's own business everywhere else
 
     lines = ["\n## sandbox/*.yaml\n\nAmounts only: a profile cannot give code a network, a device or a privilege.\n"]
-    lines.append("Every key is needed.\n\n| key | type | meaning |\n|---|---|---|\n")
+    lines.append("Every key without a default is needed.\n\n| key | type | meaning |\n|---|---|---|\n")
     for field in dataclasses.fields(SandboxProfile):
         low_high = _CEILINGS.get(field.name)
-        kind = {"str": "text", "int": "integer", "float": "number"}[str(field.type)]
+        kinds = {"str": "text", "int": "integer", "float": "number", "tuple[str, ...]": "list of names"}
+        kind = kinds[str(field.type)]
         bounds = f", {low_high[0]:g} to {low_high[1]:g}" if low_high else ""
         lines.append(f"| `{field.name}` | {kind}{bounds} | {WORDS['SandboxProfile'][field.name]} |\n")
     return "".join(lines)

@@ -21,7 +21,7 @@ def granted() -> dict[str, Any]:
     """What an honest daemon answers."""
     config = copy.deepcopy(SPEC.container_config())
     host: Any = config.pop("HostConfig")
-    host |= {"MaskedPaths": sorted(MASKED), "ReadonlyPaths": sorted(READ_ONLY), "Runtime": "runc"}
+    host |= {"MaskedPaths": sorted(MASKED), "ReadonlyPaths": sorted(READ_ONLY)}
     config["Env"] = ["PATH=/usr/bin"]
     return {"Image": SPEC.image_id, "HostConfig": host, "Config": config, "Mounts": []}
 

@@ -43,12 +43,34 @@ def host_config(**changes: object) -> dict[str, Any]:
         ({"tmp_mib": 256}, "tmp_mib"),
         ({"input_mib": 65}, "input_mib"),
         ({"output_kib": None}, "output_kib"),
+        ({"runtime": "kata"}, "runtime"),
+        ({"runtime": ""}, "runtime"),
+        ({"runtime": None}, "runtime"),
+        ({"runtime": ["runc"]}, "runtime"),
+        ({"preload": "pandas"}, "preload"),
+        ({"preload": ["os; import socket"]}, "preload"),
+        ({"preload": ["a..b"]}, "preload"),
+        ({"preload": [1]}, "preload"),
+        ({"preload": ["os"] * 33}, "preload"),
     ],
 )
 def test_a_profile_out_of_bounds_is_refused(change: dict[str, object], field: str) -> None:
     with pytest.raises(ProfileError) as refused:
         SandboxProfile.from_mapping(shipped(**change))
     assert refused.value.field == field
+
+
+def test_the_runtime_is_asked_for_by_name() -> None:
+    assert host_config()["Runtime"] == "runc"
+    assert host_config(runtime="runsc")["Runtime"] == "runsc"
+
+
+def test_modules_to_preload_are_names() -> None:
+    assert SandboxProfile.from_mapping(shipped()).preload == ()
+    assert SandboxProfile.from_mapping(shipped(preload=["pandas", "matplotlib.pyplot"])).preload == (
+        "pandas",
+        "matplotlib.pyplot",
+    )
 
 
 @pytest.mark.parametrize("field", sorted(shipped()))
@@ -96,7 +118,16 @@ def test_c103_a_tag_is_no_pin(image_id: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"memory_mib": 128}, {"deadline_s": 5}, {"processes": 8}, {"cpus": 0.5}, {"tmp_mib": 32}, {"open_files": 64}],
+    [
+        {"memory_mib": 128},
+        {"deadline_s": 5},
+        {"processes": 8},
+        {"cpus": 0.5},
+        {"tmp_mib": 32},
+        {"open_files": 64},
+        {"runtime": "runsc"},
+        {"preload": ["json"]},
+    ],
 )
 def test_the_digest_covers_what_a_run_may_use(change: dict[str, object]) -> None:
     base = SandboxProfile.from_mapping(shipped()).pinned_to(IMAGE_ID)
