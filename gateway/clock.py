@@ -34,5 +34,5 @@ class SystemClock:
     def now(self) -> Instant:
         return Instant(time.time_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME), self._boot_id)
 
-    def monotonic_ns(self) -> int:
-        return time.perf_counter_ns()
+    wall_ns = staticmethod(time.time_ns)
+    monotonic_ns = staticmethod(time.perf_counter_ns)

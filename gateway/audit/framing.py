@@ -63,7 +63,7 @@ class Framer:
 
     def line(self, seq: int, body: bytes) -> bytes:
         """The stored line, without its newline; times in UTC microseconds and monotonic nanoseconds."""
-        second, fraction = divmod(self._clock.now().wall_ns, NS)
+        second, fraction = divmod(self._clock.wall_ns(), NS)
         if second != self._second:
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
             self._second = second

@@ -6,16 +6,14 @@ cannot make a grant live longer (CLOCK_BOOTTIME counts suspended time too, see `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol, final
+from typing import NamedTuple, Protocol, final
 
 NS = 1_000_000_000
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(NamedTuple):
     """One moment on one machine. Both times are in nanoseconds; `boot_id` names the boot that counts `boot_ns`."""
 
     wall_ns: int
@@ -32,6 +30,10 @@ class Clock(Protocol):
     """The port. Real: `gateway.clock.SystemClock`. Fake: `tests.fakes.clock`."""
 
     def now(self) -> Instant: ...
+
+    def wall_ns(self) -> int:
+        """`now().wall_ns`, for whoever needs no more than that."""
+        ...
 
     def monotonic_ns(self) -> int:
         """For durations only; never compared between processes."""

@@ -16,6 +16,9 @@ class FakeClock:
     def now(self) -> Instant:
         return Instant(self._wall_ns, self._boot_ns, f"boot-{self._boots}")
 
+    def wall_ns(self) -> int:
+        return self._wall_ns
+
     def monotonic_ns(self) -> int:
         return self._boot_ns
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -57,7 +58,8 @@ def test_every_part_of_a_binding_is_in_its_digest(field: str) -> None:
 
 @pytest.mark.parametrize("part", ["wall_ns", "boot_ns", "boot_id"])
 def test_every_part_of_an_expiry_is_in_the_digest(part: str) -> None:
-    moved = dataclasses.replace(BINDING.expires, **{part: "x" if part == "boot_id" else 2**60 + 1})
+    parts: dict[str, Any] = {part: "x" if part == "boot_id" else 2**60 + 1}
+    moved = BINDING.expires._replace(**parts)
     assert dataclasses.replace(BINDING, expires=moved).digest() != BINDING.digest()
 
 
