@@ -54,14 +54,14 @@ class Office:
     database: Database
 
     @classmethod
-    def open(cls, policies: Path, root: Path | None = None) -> Self:
+    def open(cls, policies: Path, root: Path | None = None, *, locked: bool = True) -> Self:
         """Raises SettingsError where no gateway has been started yet, and what loading and opening raise."""
         where = locate(policies, root)
         if not where.database.exists():
             raise SettingsError(
                 f"there is no deployment in {where.state.parent}: start a gateway first, or name the folder with --home"
             )
-        policy = load(policies)
+        policy = load(policies, locked=locked)
         keys = Keys.open(where.keys / "deployment")
         clock = SystemClock()
         database = Database(where.database)

@@ -48,7 +48,7 @@ from gateway.limit.counters import Counters
 from gateway.limit.stage import Limit
 from gateway.parse.stage import Parse
 from gateway.pipeline import Stages
-from gateway.policy.documents import Contract
+from gateway.policy.documents import Contract, PathGuard
 from gateway.policy.policy_set import LoadedContract, PolicySet
 from gateway.release import Exit, Release, Secrets
 from gateway.serialize import KeyedLocks
@@ -320,6 +320,13 @@ class EnrolledHosts(Mapping[str, bytes]):
 
     def __len__(self) -> int:
         return len(self._read())
+
+
+def compile_contracts(policy: PolicySet) -> dict[str, CompiledContract]:
+    """Every contract, compiled for checking only: folders that the host will name stand open. Raises PolicyError."""
+    guards = [guard for loaded in policy.contracts.values() for guard in loaded.contract.guards.values()]
+    roots = {guard.root: "" for guard in guards if isinstance(guard, PathGuard)} | policy.settings.roots
+    return {tool: _compiled(loaded, roots) for tool, loaded in policy.contracts.items()}
 
 
 def _compiled(loaded: LoadedContract, roots: Mapping[str, str]) -> CompiledContract:
