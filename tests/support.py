@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -51,7 +51,7 @@ def tool(fn: Callable[..., Any] | None = None, *, name: str = "", **fields: Any)
     if fn is not None:
         found = inspect.signature(fn, eval_str=True).parameters
         contract["parameters"]["properties"] = {
-            each: {"type": _KINDS[one.annotation]} for each, one in found.items() if one.annotation in _KINDS
+            each: {"type": _KINDS[get_origin(one.annotation) or one.annotation]} for each, one in found.items()
         }
         contract["parameters"]["required"] = [each for each, one in found.items() if one.default is one.empty]
     return Tool(contract | fields, fn)
@@ -132,12 +132,12 @@ def vote(base: Path, *request_ids: str, by: str = "bob", verdict: Any = "approve
 _calls = iter(range(10**9))
 
 
-def ask(name: str, **arguments: object) -> ToolCall:
+def ask(name: str, /, **arguments: object) -> ToolCall:
     """One call as a model would make it, with an id of its own."""
     return ToolCall(f"c{next(_calls)}", name, json.dumps(arguments))
 
 
-def one(session: Session, name: str, **arguments: object) -> Outcome:
+def one(session: Session, name: str, /, **arguments: object) -> Outcome:
     """Judge one call, blocking."""
     return session.judge_sync([ask(name, **arguments)])[0]
 
