@@ -149,8 +149,8 @@ class Gateway:
     def reload(self) -> bool:
         """Take over what stands in the policy folder now, whole or not at all (I6). True if it is in force.
 
-        Called by itself when `toolgate policy apply` has written the lock, and on SIGHUP. On any error the last good set
-        stays in force, and the error is recorded, raised as an alarm, and shown by `toolgate policy status`.
+        Called by itself when `toolgate policy apply` has written the lock, and on SIGHUP. On any error the last good
+        set stays in force, and the error is recorded, raised as an alarm, and shown by `toolgate policy status`.
         """
         with self._reloading:
             runtime, before = self._runtime, self._set.digest
@@ -197,8 +197,8 @@ class Gateway:
     ) -> Session:
         """One conversation of one authenticated principal.
 
-        `defer` says what happens to a call that waits for a person: `answer` tells the model that it is pending, `pause`
-        holds the whole turn back until it is decided.
+        `defer` says what happens to a call that waits for a person: `answer` tells the model that it is pending,
+        `pause` holds the whole turn back until it is decided.
         """
         if not isinstance(principal, Principal):
             raise UsageError(f"a session belongs to a Principal, not to a {type(principal).__name__}")

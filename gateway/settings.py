@@ -25,8 +25,8 @@ ORIGIN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 class Home:
     """The folders of one deployment.
 
-    `trust` holds the public keys of enrolled origins, `keys` the private ones. `spent` marks grants that were used, apart
-    from the database, so that restoring that brings no grant back (C127).
+    `trust` holds the public keys of enrolled origins, `keys` the private ones. `spent` marks grants that were used,
+    apart from the database, so that restoring that brings no grant back (C127).
     """
 
     state: Path

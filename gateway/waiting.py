@@ -137,7 +137,7 @@ class Blocking:
     def interrupted(self) -> BaseException | None:
         return None
 
-    async def either(self, blocking: Callable[[], T], awaited: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def either(self, blocking: Callable[[], T], awaited: Callable[[], Coroutine[Any, Any, T]]) -> T:  # noqa: ARG002
         return blocking()
 
     async def blocking(self, work: Callable[[], T]) -> T:
@@ -190,7 +190,7 @@ class Awaited:
     def interrupted(self) -> BaseException | None:
         return self._interrupted
 
-    async def either(self, blocking: Callable[[], T], awaited: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def either(self, blocking: Callable[[], T], awaited: Callable[[], Coroutine[Any, Any, T]]) -> T:  # noqa: ARG002
         return await self._whole(asyncio.ensure_future(awaited()))
 
     async def blocking(self, work: Callable[[], T]) -> T:

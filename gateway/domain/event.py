@@ -117,7 +117,7 @@ class ApprovalRequested:
 @final
 @dataclass(slots=True)
 class ApprovalVoted:
-    """A person said yes or no. `verdict` is `approve`, `deny` or `confirm`; `proof` is the signature over the digest."""
+    """A person said yes or no. `verdict` is `approve`, `deny` or `confirm`; `proof` signs the request's digest."""
 
     kind: ClassVar[str] = "approval.voted"
     request_id: str

@@ -1,7 +1,7 @@
 """Making a policy the one that every process runs: check everything, write the lock, let the gateways follow (I6).
 
-Order: everything is checked; the lock is replaced; running gateways follow it and say so in the state database; then the
-epoch is set, and from that moment a process that runs anything else refuses every call. The record of it all is
+Order: everything is checked; the lock is replaced; running gateways follow it and say so in the state database; then
+the epoch is set, and from that moment a process that runs anything else refuses every call. The record of it all is
 durable before the lock is written.
 """
 

@@ -1,7 +1,7 @@
 """The policy epoch: which policy was applied for everybody, and which process runs which (I6).
 
-`toolgate policy apply` sets the epoch once the running gateways have followed the lock, or have had their time; from then
-on one that runs another policy refuses every call. The hot read of the epoch stands in `kill_switches`.
+`toolgate policy apply` sets the epoch once the running gateways have followed the lock, or have had their time; from
+then on one that runs another policy refuses every call. The hot read of the epoch stands in `kill_switches`.
 """
 
 from __future__ import annotations

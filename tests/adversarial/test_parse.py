@@ -70,7 +70,8 @@ def test_c004_integer_up_to_2_53_is_exact(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "literal", ["12345678901234567.89", "0.1000000000000000055", "1e-400", "1e20", "1e16", "9007199254740993.0", "0e" + "9" * 20]
+    "literal",
+    ["12345678901234567.89", "0.1000000000000000055", "1e-400", "1e20", "1e16", "9007199254740993.0", "0e" + "9" * 20],
 )
 def test_c004_float_that_would_lose_digits(literal: str) -> None:
     assert reason(f'{{"a":{literal}}}') is ReasonCode.NUMBER_NOT_EXACT
@@ -128,7 +129,7 @@ def test_c008_byte_order_mark_in_text() -> None:
     assert reason('\ufeff{"a":1}') is ReasonCode.BAD_JSON
 
 
-@pytest.mark.parametrize("text", ['{"a":1} x', '{"a":1}{"b":2}', '{"a":1},', '{"a":1}\x00', '{"a":1}\u00a0', '{}#'])
+@pytest.mark.parametrize("text", ['{"a":1} x', '{"a":1}{"b":2}', '{"a":1},', '{"a":1}\x00', '{"a":1}\u00a0', "{}#"])
 def test_c009_trailing_data(text: str) -> None:
     assert reason(text) is ReasonCode.BAD_JSON
 

@@ -42,7 +42,7 @@ def test_keys_are_sorted_by_utf_16_code_units() -> None:
 
 
 def test_strings_are_escaped_in_one_way() -> None:
-    text = {"a": '\u20ac$\x0f\nA\'B"\\/\x7f\u2028'}
+    text = {"a": "\u20ac$\x0f\nA'B\"\\/\x7f\u2028"}
     for simple in (False, True):
         assert canonical(text, simple=simple) == '{"a":"€$\\u000f\\nA\'B\\"\\\\/\x7f\u2028"}'.encode()
 

@@ -32,9 +32,7 @@ class Ways:
             waits = Blocking(self.workers, self.loop)
             return drive(facts.look_up(wanted, lambda: dict(arguments), CTX, waits))
         with ThreadPoolExecutor(1) as own:
-            return asyncio.run(
-                facts.look_up(wanted, lambda: dict(arguments), CTX, Awaited(self.workers, own))
-            )
+            return asyncio.run(facts.look_up(wanted, lambda: dict(arguments), CTX, Awaited(self.workers, own)))
 
 
 @pytest.fixture(params=[False, True], ids=["blocking", "awaited"])

@@ -244,5 +244,3 @@ def test_both_ways_of_waiting(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_contract_is_said_at_load(broken: dict[str, Any], said: str) -> None:
     with pytest.raises(PolicyError, match=said):
         compiled(contract(BASE, **broken), lines={"r1": 12})
-
-
