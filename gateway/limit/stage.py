@@ -7,17 +7,14 @@ charged when it was first made and is not charged again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import final
 
 import orjson
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from gateway.domain.call import AuthorizedCall, LimitedCall
 from gateway.domain.decision import ReasonCode, Refusal, Step
-from gateway.limit.counters import Counters
+from gateway.limit.counters import Counters, Usage
 from gateway.policy.documents import Limits, LoopLimits
 
 
@@ -29,12 +26,6 @@ class Limit:
         self._loop = loop
         self._contracts = contracts
         self._counters = counters
-        self._window = MovingWindowRateLimiter(MemoryStorage())
-        self._per_minute = {
-            tool: RateLimitItemPerMinute(own.per_minute)
-            for tool, own in contracts.items()
-            if own.per_minute is not None
-        }
 
     def __call__(self, call: AuthorizedCall) -> LimitedCall | Refusal:
         ctx = call.ctx
@@ -47,35 +38,29 @@ class Limit:
         same = hash(tool) ^ hash(orjson.dumps(call.parsed.arguments, option=orjson.OPT_SORT_KEYS))
         with self._counters.guard:
             usage = self._counters.of(ctx.principal.id, ctx.conversation)
-            refusal = self._exceeded(usage.calls, usage.tools.get(tool, 0), usage.same.get(same, 0), own)
+            minute = None if own.per_minute is None else self._counters.minute(ctx.principal.id, tool, ctx.started_ns)
+            refusal = self._exceeded(tool, own, usage, usage.same.get(same, 0), minute)
             if refusal is not None:
                 return refusal
             usage.calls += 1
             usage.tools[tool] = usage.tools.get(tool, 0) + 1
             usage.same[same] = usage.same.get(same, 0) + 1
-            calls = usage.calls
-        charged: tuple[str, ...] = ("conversation",)
-        minute = self._per_minute.get(tool)
-        if minute is not None:
-            if not self._window.hit(minute, ctx.principal.id, tool):
-                return Refusal(
-                    Step.LIMIT,
-                    ReasonCode.RATE_LIMITED,
-                    f"{tool} may be called {own.per_minute} times a minute.",
-                    "Wait a minute, or go on without it.",
-                )
-            charged = ("conversation", "minute")
-        return LimitedCall(ctx, call.parsed, call, calls, charged)
+            if minute is None:
+                return LimitedCall(ctx, call.parsed, call, usage.calls, ("conversation",))
+            minute.append(ctx.started_ns)
+            return LimitedCall(ctx, call.parsed, call, usage.calls, ("conversation", "minute"))
 
-    def _exceeded(self, calls: int, of_tool: int, same: int, own: Limits) -> Refusal | None:
-        if calls >= self._loop.calls_per_conversation:
+    def _exceeded(
+        self, tool: str, own: Limits, usage: Usage, same: int, minute: Collection[int] | None
+    ) -> Refusal | None:
+        if usage.calls >= self._loop.calls_per_conversation:
             return Refusal(
                 Step.LIMIT,
                 ReasonCode.CALL_BUDGET,
                 f"This conversation has used its {self._loop.calls_per_conversation} tool calls.",
                 "Stop calling tools and answer with what you have.",
             )
-        if own.per_conversation is not None and of_tool >= own.per_conversation:
+        if own.per_conversation is not None and usage.tools.get(tool, 0) >= own.per_conversation:
             return Refusal(
                 Step.LIMIT,
                 ReasonCode.TOOL_BUDGET,
@@ -89,5 +74,12 @@ class Limit:
                 ReasonCode.REPEATED_CALL,
                 f"The same call was made {same} times already.",
                 "Use the earlier result, or change the arguments.",
+            )
+        if minute is not None and own.per_minute is not None and len(minute) >= own.per_minute:
+            return Refusal(
+                Step.LIMIT,
+                ReasonCode.RATE_LIMITED,
+                f"{tool} may be called {own.per_minute} times a minute.",
+                "Wait a minute, or go on without it.",
             )
         return None
