@@ -245,8 +245,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
     contracts = {tool: loaded.contract for tool, loaded in policy.contracts.items()}
     grants = checked_grants(policy.access)
     authorize = Authorize(grants, policy.refs())
-    roots = settings.roots | runtime.roots
-    compiled = {tool: _compiled(loaded, roots) for tool, loaded in policy.contracts.items()}
+    compiled = compile_contracts(policy, runtime.roots)
     boxes = {
         tool: runtime.runners[contract.execution.sandbox].identity()
         for tool, contract in contracts.items()
@@ -286,7 +285,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         ),
         record=record,
         execute=Execute(runtime.registry, doors),
-        release=Release({tool: _exit(each) for tool, each in contracts.items()}, runtime.secrets),
+        release=Release({tool: _exit(each, compiled[tool]) for tool, each in contracts.items()}, runtime.secrets),
         locks=runtime.locks,
     )
     runtime.secrets.look_for(settings.secret_patterns)
@@ -322,11 +321,16 @@ class EnrolledHosts(Mapping[str, bytes]):
         return len(self._read())
 
 
-def compile_contracts(policy: PolicySet) -> dict[str, CompiledContract]:
-    """Every contract, compiled for checking only: folders that the host will name stand open. Raises PolicyError."""
+def compile_contracts(policy: PolicySet, roots: Mapping[str, str]) -> dict[str, CompiledContract]:
+    """Every contract, compiled. `roots` stand beside those of settings.yaml. Raises PolicyError."""
+    known = policy.settings.roots | dict(roots)
+    return {tool: _compiled(loaded, known) for tool, loaded in policy.contracts.items()}
+
+
+def named_roots(policy: PolicySet) -> frozenset[str]:
+    """The folders that path guards name: settings.yaml or the host gives them."""
     guards = [guard for loaded in policy.contracts.values() for guard in loaded.contract.guards.values()]
-    roots = {guard.root: "" for guard in guards if isinstance(guard, PathGuard)} | policy.settings.roots
-    return {tool: _compiled(loaded, roots) for tool, loaded in policy.contracts.items()}
+    return frozenset(guard.root for guard in guards if isinstance(guard, PathGuard))
 
 
 def _compiled(loaded: LoadedContract, roots: Mapping[str, str]) -> CompiledContract:
@@ -343,18 +347,19 @@ def _door(contract: Contract, compiled: CompiledContract, runtime: Runtime) -> D
         execution=contract.execution,
         repeatable=contract.idempotent or contract.effect == "none",
         fresh=compiled.fresh,
+        quotable=compiled.quotable,
         runner=runtime.runners.get(profile) if profile is not None else None,
         why_no_runner=runtime.no_runner.get(profile, f"no profile {profile!r}") if profile is not None else "",
     )
 
 
-def _exit(contract: Contract) -> Exit:
+def _exit(contract: Contract, own: CompiledContract) -> Exit:
     if contract.result.schema_ is None:
-        return Exit(contract.result, None)
+        return Exit(contract.result, None, own.quotable)
     compiled = compile_schema(contract.result.schema_, where="result/schema", root_object=False)
 
     def problems(value: Any) -> str | None:
         found = compiled.problems(value)
         return "; ".join(str(problem) for problem in found) if found else None
 
-    return Exit(contract.result, problems)
+    return Exit(contract.result, problems, own.quotable)
