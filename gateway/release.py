@@ -8,6 +8,7 @@ The patterns are an extra net: they catch what looks like a credential, and miss
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -15,10 +16,10 @@ from typing import Any, final
 import orjson
 
 from gateway.domain.call import CallContext, Executed, Failure, Released
+from gateway.domain.masking import MASK, Masker, leaves
 from gateway.policy.documents import Result
 
-MASK = "[secret removed]"
-MIN_SECRET_CHARS = 4  # shorter declared values would mask half of every text
+MAX_CONVERSATIONS = 10_000  # conversations whose secrets are remembered; the longest idle one is forgotten first
 
 # What credentials look like, by their issuers' own prefixes (public documentation of each service). The prefix stands
 # first: a text without it cannot match, and is not searched at all.
@@ -28,7 +29,7 @@ SECRET_PATTERNS: dict[str, str] = {
     "ASIA": r"\bASIA[A-Z0-9]{16}\b",
     "gh": r"\bgh[pousr]_[A-Za-z0-9]{36,}",
     "xox": r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
-    "eyJ": r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
+    "eyJ": r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
     "-----BEGIN ": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
 }
 
@@ -40,7 +41,7 @@ class Secrets:
     def __init__(self, patterns: tuple[str, ...] = ()) -> None:
         self.look_for(patterns)
         self._hosts: dict[str, str] = {}
-        self._heard: dict[tuple[str, str], set[str]] = {}
+        self._heard: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
 
     def look_for(self, patterns: tuple[str, ...]) -> None:
         """Take the policy's own patterns beside the built-in ones."""
@@ -48,25 +49,43 @@ class Secrets:
         self._always = bool(patterns)  # the host's own may begin with anything
 
     def declare(self, name: str, value: str) -> None:
-        self._hosts[value] = name
+        for spelled in _spellings(value):
+            self._hosts[spelled] = name
 
-    def heard(self, ctx: CallContext, value: object) -> None:
-        """A secret parameter was used in this conversation: it must not come back out."""
-        text = value if isinstance(value, str) else orjson.dumps(value).decode()
-        if len(text) >= MIN_SECRET_CHARS:
-            self._heard.setdefault((ctx.principal.id, ctx.conversation), set()).add(text)
+    def heard(self, ctx: CallContext, values: tuple[object, ...]) -> None:
+        """Secret parameters were used in this conversation: they must not come back out."""
+        key = (ctx.principal.id, ctx.conversation)
+        self._heard[key] = self._heard.get(key, frozenset()).union(*map(leaves, values))
+        self._heard.move_to_end(key)
+        while len(self._heard) > MAX_CONVERSATIONS:
+            self._heard.popitem(last=False)
 
     def mask(self, text: str, principal: str, conversation: str) -> tuple[str, int]:
-        """`text` with every declared secret and every credential-like string replaced, and how many were."""
-        count = 0
-        for value in (*self._hosts, *self._heard.get((principal, conversation), ())):
-            if value in text:
-                count += text.count(value)
-                text = text.replace(value, MASK)
-        if self._always or _has_prefix(text):
-            text, more = self._pattern.subn(MASK, text)
-            count += more
-        return text, count
+        """Plain text with every declared secret and every credential-like string replaced, and how many were."""
+        masker = self._masker(principal, conversation)
+        return masker.text(text), masker.count
+
+    def mask_json(self, text: str, principal: str, conversation: str) -> str:
+        """The same for one JSON value, which stays one: a secret is looked for in each string and number."""
+        looks_like_one = self._always or _has_prefix(text)
+        if not looks_like_one and not self._hosts and (principal, conversation) not in self._heard:
+            return text
+        masker = self._masker(principal, conversation)
+        if not looks_like_one and not masker.touches(text):
+            return text
+        value = masker.value(orjson.loads(text))
+        return orjson.dumps(value).decode() if masker.count else text
+
+    def _masker(self, principal: str, conversation: str) -> Masker:
+        return Masker((*self._hosts, *self._heard.get((principal, conversation), ())), self._credentials)
+
+    def _credentials(self, text: str) -> tuple[str, int]:
+        return self._pattern.subn(MASK, text) if self._always or _has_prefix(text) else (text, 0)
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """As it is and as JSON writes it: a quotation mark or a backslash in a password must not let it out."""
+    return tuple({secret, orjson.dumps(secret).decode()[1:-1]})
 
 
 def _has_prefix(text: str) -> bool:
@@ -79,10 +98,14 @@ def _has_prefix(text: str) -> bool:
 @final
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How one contract's results leave. `problems` gives what is wrong with a decoded result, or nothing."""
+    """How one contract's results leave. `problems` gives what is wrong with a decoded result, or nothing.
+
+    `quotable` gives the words of a failure as a record may hold them.
+    """
 
     result: Result
     problems: Callable[[Any], str | None] | None
+    quotable: Callable[[str], str]
 
 
 @final
@@ -96,33 +119,43 @@ class Release:
     def __call__(self, call: Executed) -> Released:
         ctx = call.ctx
         tool = call.started.cleared.validated.contract.name
-        failure = call.failure
-        if not call.value:
-            content = error_content(failure or Failure("tool_failed", "The tool gave no result."), ctx.id)
-            return Released(ctx, tool, content, failure)
         own = self._exits[tool]
-        body = call.value
+        failure = None if call.failure is None else self._recordable(ctx, own, call.failure)
+        if not call.value:
+            failure = failure or Failure("tool_failed", "The tool gave no result.")
+            return Released(ctx, tool, error_content(failure, ctx.id), failure)
+        text = call.value.decode()
         if own.problems is not None or own.result.secrets:
-            value = orjson.loads(body)
+            value = orjson.loads(text)
             if own.problems is not None and failure is None and (problem := own.problems(value)) is not None:
-                failure = Failure("bad_result", "The tool's result was not usable.", detail=problem)
+                failure = Failure("bad_result", "The tool's result was not usable.", detail=own.quotable(problem))
                 return Released(ctx, tool, error_content(failure, ctx.id), failure)
             for pointer in own.result.secrets:
                 _mask_at(value, pointer)
-            body = orjson.dumps(value)
-        text, _ = self._secrets.mask(body.decode(), ctx.principal.id, ctx.conversation)
-        if len(text) > own.result.max_bytes or len(text.encode()) > own.result.max_bytes:
-            cut = text.encode()[: own.result.max_bytes].decode("utf-8", "ignore")
-            text = orjson.dumps({"truncated": True, "bytes": len(body), "text": cut}).decode()
+            text = orjson.dumps(value).decode()
+        text = _bounded(self._secrets.mask_json(text, ctx.principal.id, ctx.conversation), own.result.max_bytes)
         if failure is not None:
             return Released(ctx, tool, _failed_with(failure, ctx.id, text), failure)
         mark = "result" if own.result.labels.get("") == "trusted" else "untrusted_result"
         return Released(ctx, tool, f'{{"{mark}":{text}}}', None)
 
+    def _recordable(self, ctx: CallContext, own: Exit, failure: Failure) -> Failure:
+        """What a tool says when it fails may quote its arguments, or anything it heard before (I10)."""
+        if not failure.detail:
+            return failure
+        said, _ = self._secrets.mask(own.quotable(failure.detail), ctx.principal.id, ctx.conversation)
+        return Failure(failure.code, failure.message, failure.suggestion, said)
+
+    def _said(self, problem: str, own: Exit, ctx: CallContext) -> str:
+        """What is wrong with a result, for the record; it may quote the result."""
+        if own.result.secrets:
+            return "the result breaks its schema (not quoted: the contract names secrets in it)"
+        return self._secrets.mask(problem, ctx.principal.id, ctx.conversation)[0]
+
     def remember(self, ctx: CallContext, secrets: tuple[object, ...]) -> None:
         """Secret parameters of a call: from now on they do not leave in this conversation."""
-        for value in secrets:
-            self._secrets.heard(ctx, value)
+        if secrets:
+            self._secrets.heard(ctx, secrets)
 
     def again(self, ctx: CallContext, tool: str, content: str) -> Released:
         """What was released before, for a spent id: nothing runs, nothing is masked twice."""
@@ -131,6 +164,21 @@ class Release:
     def answer(self, text: str, principal: str, conversation: str) -> tuple[str, int]:
         """The agent's final answer with secrets masked, and how many there were."""
         return self._secrets.mask(text, principal, conversation)
+
+
+def _bounded(text: str, most: int) -> str:
+    """The JSON text, or the beginning of it in an envelope that is no larger than `most` bytes either."""
+    if len(text) <= most and (text.isascii() or len(text.encode()) <= most):
+        return text
+    encoded = text.encode()
+    room = most
+    while True:
+        cut = encoded[:room].decode("utf-8", "ignore")
+        envelope = orjson.dumps({"truncated": True, "bytes": len(encoded), "text": cut})
+        over = len(envelope) - most
+        if over <= 0 or not cut:
+            return envelope.decode()
+        room -= -(-over // 2)  # a character costs at most two in the envelope, so this never cuts too much
 
 
 def error_content(failure: Failure, correlation_id: str) -> str:

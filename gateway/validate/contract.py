@@ -9,6 +9,7 @@ from typing import Any, final
 from gateway.domain.call import ContractRef
 from gateway.domain.decision import Obligation, Provenance
 from gateway.domain.errors import PolicyError
+from gateway.domain.masking import Masker, leaves
 from gateway.policy.documents import Contract, Fact, PathGuard, Rule
 from gateway.validate.guards import Guards
 from gateway.validate.rules import CompiledRule, check_names
@@ -58,9 +59,7 @@ class CompiledContract:
         """
         lines = lines or {}
         source = ref.source
-        schema = compile_schema(
-            contract.parameters, file=source.file, line=lines.get("parameters", source.line)
-        )
+        schema = compile_schema(contract.parameters, file=source.file, line=lines.get("parameters", source.line))
         try:
             guards = Guards(contract.guards, roots or {})
             _check_guarded(contract, schema)
@@ -89,9 +88,25 @@ class CompiledContract:
 
     def quotable(self, detail: str) -> str:
         """`detail` for a record, unless it might quote an argument that must not stand there (I10)."""
-        if self.secrets or self.personals:
-            return "(not quoted: the contract has secret or personal parameters)"
-        return detail
+        if not (self.secrets or self.personals):
+            return detail
+        kind, _, _ = detail.partition(": ")  # of an exception, its type says enough to go on with
+        why = "(not quoted: the contract has secret or personal parameters)"
+        return f"{kind} {why}" if kind.isidentifier() else why
+
+    def secret_values(self, effective: bytes) -> tuple[object, ...]:
+        """The values of the secret parameters that were given."""
+        if not self.secrets:
+            return ()
+        given = self.fresh(effective)
+        return tuple(given[name] for name in sorted(self.secrets) if given.get(name) is not None)
+
+    def tellable(self, facts: dict[str, object], effective: bytes) -> dict[str, object]:
+        """The facts as people and records may see them: a provider may repeat the secret it was asked about (I10)."""
+        if not self.secrets or not facts:
+            return facts
+        told: dict[str, object] = Masker(frozenset().union(*map(leaves, self.secret_values(effective)))).value(facts)
+        return told
 
     def personal(self, effective: bytes) -> dict[str, object] | None:
         """The personal parameters that were given, to be recorded apart; None if the contract declares none."""

@@ -67,12 +67,11 @@ class Validate:
         if contract.facts:
             ctx = FactContext(call.ctx.principal, call.ctx.on_behalf_of, call.ctx.conversation)
             try:
-                found = await self._facts.look_up(
-                    contract.facts, lambda: contract.fresh(call.effective), ctx, waits
-                )
+                found = await self._facts.look_up(contract.facts, lambda: contract.fresh(call.effective), ctx, waits)
             except FactUnavailable as fault:
                 detail = f"fact `{fault.name}`: {contract.quotable(fault.why)}"
                 return Refusal(Step.VALIDATE, ReasonCode.FACT_UNAVAILABLE, NOT_NOW, "Try again later.", detail)
+        told = contract.tellable(found, call.effective)
         opened: dict[str, OpenedFile] = {}
         if contract.guards:
             arguments = contract.fresh(call.effective)
@@ -88,10 +87,10 @@ class Validate:
                     refused.message,
                     refused.suggestion,
                     detail=contract.quotable(refused.detail),
-                    facts=found,
+                    facts=told,
                 )
         try:
-            judged = _by_rules(contract, call, session, found)
+            judged = _by_rules(contract, call, session, found, told)
         except BaseException:
             guards.close(opened)
             raise
@@ -99,15 +98,11 @@ class Validate:
             guards.close(opened)
             return judged
         capabilities: dict[str, object] = {**opened}
-        return ValidatedCall(call.ctx, call, call.contract, found, judged, capabilities, effect_generation)
+        return ValidatedCall(call.ctx, call, call.contract, told, judged, capabilities, effect_generation)
 
     def secret_values(self, call: ShapedCall) -> tuple[object, ...]:
         """The values of the call's secret parameters, for whoever must keep them from coming back out."""
-        contract = self._compiled[call.contract.name]
-        if not contract.secrets:
-            return ()
-        given = contract.fresh(call.effective)
-        return tuple(given[name] for name in sorted(contract.secrets) if given.get(name) is not None)
+        return self._compiled[call.contract.name].secret_values(call.effective)
 
     def close(self, call: ValidatedCall) -> None:
         """Close what the guards opened for this call."""
@@ -141,7 +136,11 @@ def _misfit(contract: CompiledContract, value: dict[str, Any]) -> Refusal:
 
 
 def _by_rules(
-    contract: CompiledContract, call: ShapedCall, session: SessionView, found: dict[str, object]
+    contract: CompiledContract,
+    call: ShapedCall,
+    session: SessionView,
+    found: dict[str, object],
+    told: dict[str, object],
 ) -> tuple[Obligation, ...] | Refusal:
     """What must be cleared, or the first rule that denies. Every rule is asked: a later denial beats an escalation."""
     if not contract.rules:
@@ -164,15 +163,15 @@ def _by_rules(
             if rule.compiled.holds(scope):
                 continue
         except RuleError as error:
-            return _rule_failed(rule, contract.quotable(str(error)), found)
+            return _rule_failed(rule, contract.quotable(str(error)), told)
         if rule.rule.otherwise == "deny":
-            return _denied(rule, found)
+            return _denied(rule, told)
         why = rule.rule.tell_people or rule.rule.tell_model
         obligations.append(Obligation(contract.escalation, why, rule.source))
     return tuple(obligations)
 
 
-def _denied(rule: ContractRule, found: dict[str, object]) -> Refusal:
+def _denied(rule: ContractRule, told: dict[str, object]) -> Refusal:
     said = rule.rule
     return Refusal(
         Step.VALIDATE,
@@ -181,11 +180,11 @@ def _denied(rule: ContractRule, found: dict[str, object]) -> Refusal:
         said.suggestion or "",
         detail=said.tell_people or f"rule `{said.id}` does not hold",
         rule=rule.source,
-        facts=found,
+        facts=told,
     )
 
 
-def _rule_failed(rule: ContractRule, why: str, found: dict[str, object]) -> Refusal:
+def _rule_failed(rule: ContractRule, why: str, told: dict[str, object]) -> Refusal:
     return Refusal(
         Step.VALIDATE,
         ReasonCode.RULE_ERROR,
@@ -193,5 +192,5 @@ def _rule_failed(rule: ContractRule, why: str, found: dict[str, object]) -> Refu
         "Try something else, or tell the user.",
         detail=f"rule `{rule.rule.id}`: {why}",
         rule=rule.source,
-        facts=found,
+        facts=told,
     )

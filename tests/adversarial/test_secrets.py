@@ -1,0 +1,104 @@
+"""I10: declared secrets reach neither log, database nor model. Catalogue C072."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from gateway import Gateway
+from gateway.domain.call import Outcome, Parked
+from gateway.session import Session
+from gateway.shapes.answers import content
+from tests.support import (
+    ANA,
+    gateway_with,
+    one,
+    records,
+    result,
+    tool,
+    vote,
+)
+
+PIN = 'pin-"7391\\né-never-seen'
+
+
+def _everything(folder: Path) -> bytes:
+    return b"\0".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _spellings(secret: str) -> list[bytes]:
+    return [secret.encode(), json.dumps(secret)[1:-1].encode(), json.dumps(secret, ensure_ascii=False)[1:-1].encode()]
+
+
+def _close(gateway: Gateway, session: Session, base: Path) -> list[Outcome]:
+    """A secret parameter on every way a call can end."""
+    parked = one(session, "close", pin=PIN)
+    assert isinstance(parked, Parked)
+    vote(base, parked.request_id)
+    given = [parked, session.resume_sync(parked.request_id), session.resume_sync(parked.request_id)]
+    given += [one(session, "echo", pin=PIN), one(session, "fail", pin=PIN), one(session, "fact", pin=PIN)]
+    given += [one(session, "pattern", pin=PIN), one(session, "broken", pin=PIN), one(session, "rule", pin=PIN)]
+    given.append(one(session, "close", pin=PIN))  # stays parked
+    return given
+
+
+def test_c072_a_secret_parameter_reaches_neither_log_nor_database_nor_model(tmp_path: Path) -> None:
+    def close(pin: str) -> str:
+        return f"closed with {pin}"
+
+    def fail(pin: str) -> str:
+        raise ValueError(f"wrong pin {pin!s} {pin!r}")
+
+    def broken(pin: str) -> dict[str, str]:
+        return {"token": pin, "other": pin}
+
+    def quoting(_: object, pin: str) -> object:
+        raise LookupError(f"nobody has {pin}")
+
+    rule = {"id": "r", "require": "args.pin == 'x'", "tell_model": "not with this pin"}
+    closed = {"type": "object", "properties": {"token": {"enum": ["a"]}}, "additionalProperties": False}
+    subjects = [
+        tool(close, risk="high", secrets=["pin"]),
+        tool(close, name="echo", secrets=["pin"], effect_key=["pin"], serialize_by=["pin"], effect="external"),
+        tool(fail, secrets=["pin"]),
+        tool(
+            close,
+            name="fact",
+            secrets=["pin"],
+            facts={"it": {"provider": "quoting", "args": ["pin"]}},
+            rules=[rule],
+        ),
+        tool(close, name="pattern", secrets=["pin"]),
+        tool(broken, secrets=["pin"], result={"schema": closed, "secrets": ["/token"]}),
+        tool(close, name="rule", secrets=["pin"], rules=[rule]),
+    ]
+    subjects[4].contract["parameters"]["properties"]["pin"] = {"type": "string", "pattern": "^[0-9]+$"}
+    with gateway_with(tmp_path, *subjects) as gateway, capture_logs() as alarms:
+        gateway.register_fact("quoting", quoting)
+        session = gateway.session(ANA, conversation="c")
+        given = _close(gateway, session, tmp_path)
+        while_running = _everything(tmp_path / "home")
+    kinds = [type(each).__name__ for each in given]
+    assert kinds == ["Parked", *["Released"] * 4, "Denied", "Denied", "Released", "Denied", "Parked"]
+    after = _everything(tmp_path / "home")
+    for spelled in _spellings(PIN):
+        assert spelled not in while_running
+        assert spelled not in after
+        assert spelled.decode() not in "".join(content(each) for each in given)
+        assert spelled.decode() not in repr(alarms)
+    digests = {each["arguments"]["pin"]["$hmac"] for each in records(tmp_path, "call.intent")}
+    assert len(digests) == 1  # equal secrets show as equal, and as nothing else
+    assert digests.pop().startswith("hmac-sha256:")
+
+
+def test_a_declared_secret_of_the_host_is_masked_in_results_and_records(tmp_path: Path) -> None:
+    def leak() -> dict[str, str]:
+        return {"config": f"password={PIN};"}
+
+    with gateway_with(tmp_path, tool(leak)) as gateway:
+        gateway.declare_secret("database", PIN)
+        outcome = one(gateway.session(ANA), "leak")
+        assert result(outcome) == {"config": "password=[secret removed];"}
+    assert not any(spelled in _everything(tmp_path / "home") for spelled in _spellings(PIN))
