@@ -11,7 +11,8 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -191,7 +192,13 @@ class Awaited:
         return self._interrupted
 
     async def either(self, blocking: Callable[[], T], awaited: Callable[[], Coroutine[Any, Any, T]]) -> T:  # noqa: ARG002
-        return await self._whole(asyncio.ensure_future(awaited()))
+        work = awaited()
+        try:
+            waits_for = work.send(None)
+        except StopIteration as done:  # it waited for nothing, so there was nothing to protect and no task to make
+            result: T = done.value
+            return result
+        return await self._whole(asyncio.ensure_future(_go_on(work, waits_for)))
 
     async def blocking(self, work: Callable[[], T]) -> T:
         return await self._whole(asyncio.wrap_future(self._own.submit(work)))
@@ -229,6 +236,19 @@ class Awaited:
         if done:
             return wrapped.result()
         raise DeadlineExceeded(began=abandon(future))
+
+
+async def _go_on(work: Coroutine[Any, Any, T], waits_for: object) -> T:
+    """The rest of a coroutine that took its first step and now waits for `waits_for`."""
+    result: T = await _resumed(work, waits_for)
+    return result
+
+
+@types.coroutine
+def _resumed(work: Coroutine[Any, Any, T], waits_for: object) -> Generator[Any, Any, T]:
+    yield waits_for
+    result: T = yield from work  # a generator of this kind, and no other, may take over a coroutine
+    return result
 
 
 async def _bounded(make: Callable[[], Awaitable[T]], deadline_s: float) -> T:
