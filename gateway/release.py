@@ -19,6 +19,7 @@ from gateway.domain.call import CallContext, Executed, Failure, Released
 from gateway.domain.masking import MASK, Masker, leaves
 from gateway.policy.documents import Result
 
+TOOL_FAILED = "tool_failed"  # the code of a failure that the tool put into its own words
 MAX_CONVERSATIONS = 10_000  # conversations whose secrets are remembered; the longest idle one is forgotten first
 
 # What credentials look like, by their issuers' own prefixes (public documentation of each service). The prefix stands
@@ -122,7 +123,7 @@ class Release:
         own = self._exits[tool]
         failure = None if call.failure is None else self._recordable(ctx, own, call.failure)
         if not call.value:
-            failure = failure or Failure("tool_failed", "The tool gave no result.")
+            failure = failure or Failure(TOOL_FAILED, "The tool gave no result.")
             return Released(ctx, tool, error_content(failure, ctx.id), failure)
         text = call.value.decode()
         if own.problems is not None or own.result.secrets:
@@ -143,7 +144,8 @@ class Release:
         """What a tool says when it fails may quote its arguments, or anything it heard before (I10)."""
         if not failure.detail:
             return failure
-        said, _ = self._secrets.mask(own.quotable(failure.detail), ctx.principal.id, ctx.conversation)
+        said = own.quotable(failure.detail) if failure.code == TOOL_FAILED else failure.detail
+        said, _ = self._secrets.mask(said, ctx.principal.id, ctx.conversation)
         return Failure(failure.code, failure.message, failure.suggestion, said)
 
     def _said(self, problem: str, own: Exit, ctx: CallContext) -> str:

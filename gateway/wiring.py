@@ -347,7 +347,6 @@ def _door(contract: Contract, compiled: CompiledContract, runtime: Runtime) -> D
         execution=contract.execution,
         repeatable=contract.idempotent or contract.effect == "none",
         fresh=compiled.fresh,
-        quotable=compiled.quotable,
         runner=runtime.runners.get(profile) if profile is not None else None,
         why_no_runner=runtime.no_runner.get(profile, f"no profile {profile!r}") if profile is not None else "",
     )

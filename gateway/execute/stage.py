@@ -60,15 +60,11 @@ class Ambiguous:
 @final
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How one contract's tool is run. `repeatable` says that a second run does no harm.
-
-    `quotable` gives what may be recorded of an error's message, which may quote an argument (I10).
-    """
+    """How one contract's tool is run. `repeatable` says that a second run does no harm."""
 
     execution: Execution
     repeatable: bool
     fresh: Callable[[bytes], dict[str, Any]]
-    quotable: Callable[[str], str]
     runner: CodeRunner | None = None
     why_no_runner: str = ""
 
@@ -127,7 +123,7 @@ class Execute:
             return _late(call, door, began=late.began)
         except Exception as error:  # whatever a tool raises is its failure, recorded as such; the gateway lives
             cause = error.cause if isinstance(error, ToolEscaped) else error
-            return _failed(call, "tool_failed", _cause(cause, door))
+            return _failed(call, "tool_failed", described(cause))
         except BaseException as gone:  # the caller was cancelled or interrupted, and the tool may still be at work
             return Ambiguous(f"its caller was gone while it ran ({type(gone).__name__})", gone)
         finally:
@@ -174,12 +170,6 @@ async def _run(registered: Registered, execution: Execution, arguments: dict[str
         return encode_result(registered.fn(**arguments))
 
     return contained(called) if execution.inline else await waits.worker(called, execution.deadline_s)
-
-
-def _cause(error: BaseException, door: Door) -> str:
-    whole = described(error)
-    kept = door.quotable(whole)
-    return whole if kept == whole else f"{type(error).__name__} {kept}"
 
 
 def _late(call: StartedCall, door: Door, *, began: bool) -> Executed | Ambiguous:
