@@ -18,11 +18,17 @@ from typing import Any, get_origin
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway import Gateway, Principal, Session, ToolCall
+from gateway.audit.files import Files
+from gateway.audit.log import AuditLog
+from gateway.audit.origin import enroll, load_signer, load_trusted
 from gateway.audit.port import Log
+from gateway.clock import SystemClock
 from gateway.domain.call import Denied, Outcome, Released
 from gateway.domain.decision import ReasonCode
 from gateway.keys import public_text
 from gateway.office import Office
+from gateway.settings import locate, prepare
+from tests.fakes.audit_desk import repaired
 from tests.unit.policy.folders import MODEL_TEXT
 
 ANA = Principal("ana")
@@ -106,6 +112,16 @@ def open_gateway(base: Path, *tools: Tool, origin: str = ORIGIN, log: Log | None
         if each.fn is not None:
             gateway.register(each.fn, name=each.name)
     return gateway
+
+
+def log_on(base: Path, files: Files, origin: str = ORIGIN) -> AuditLog:
+    """The real log of a deployment below `base`, on a disk of the test's own."""
+    where = locate(base / "policies", base / "home")
+    prepare(where)
+    if origin not in load_trusted(where.trust):
+        enroll(origin, where.keys, where.trust)
+    signer = load_signer(origin, where.keys, where.trust)
+    return AuditLog(where.audit, where.checkpoints, signer, SystemClock(), report=repaired, files=files)
 
 
 @contextmanager
