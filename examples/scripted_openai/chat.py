@@ -23,8 +23,10 @@ MAX_CALL_ID = 40  # as reported by the API: "Expected a string with maximum leng
 def read_chat(body: dict[str, object]) -> Conversation:
     """The conversation of one request. Raises ApiError where the real API answers 400."""
     model = required_text(body, "model", "model")
-    if body.get("stream"):
-        raise ApiError("The scripted server does not stream yet; send the request without 'stream'.", param="stream")
+    if body.get("stream_options") is not None and not body.get("stream"):
+        raise ApiError(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
+        )
     if body.get("n") not in (None, 1):
         raise ApiError("The scripted server gives one choice; send the request with 'n' of 1.", param="n")
     for old, new in {"functions": "tools", "function_call": "tool_choice"}.items():

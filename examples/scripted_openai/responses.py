@@ -62,8 +62,6 @@ class ResponseStore:
 def read_responses(body: Item, store: ResponseStore) -> tuple[Conversation, list[Item]]:
     """The conversation of one request, and all its items, stored ones first. Raises ApiError."""
     model = required_text(body, "model", "model")
-    if body.get("stream"):
-        raise ApiError("The scripted server does not stream yet; send the request without 'stream'.", param="stream")
     for old, now in MOVED.items():
         if old in body:
             raise ApiError(

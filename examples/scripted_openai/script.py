@@ -49,10 +49,15 @@ class CallTools:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A whole HTTP answer, for shapes no honest model gives. A mapping is sent as JSON, bytes as they are."""
+    """A whole HTTP answer, for shapes no honest model gives. A mapping is sent as JSON, bytes as they are.
+
+    Where the request streams, a mapping is cut into events and bytes are sent as a stream. With `cut` the connection
+    is closed after that many bytes of it.
+    """
 
     body: Mapping[str, object] | bytes
     status: int = 200
+    cut: int | None = None
 
 
 Reply = Say | CallTools | Raw

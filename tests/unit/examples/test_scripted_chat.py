@@ -224,7 +224,7 @@ def tool(name: object = "lookup", **parameters: Any) -> dict[str, Any]:
             id="allowed tool absent",
         ),
         pytest.param({"tools": [TOOL], "tool_choice": "always"}, "Invalid value: 'always'", id="unknown choice"),
-        pytest.param({"stream": True}, "does not stream", id="streaming"),
+        pytest.param({"stream_options": {}}, "only allowed when 'stream'", id="stream options without stream"),
         pytest.param({"functions": [{"name": "f"}]}, "use 'tools'", id="legacy functions"),
     ],
 )
