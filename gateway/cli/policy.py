@@ -85,3 +85,82 @@ def status(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Js
         table(rows, ("gateway", "pid", "runs", "state"))
     else:
         typer.echo("no gateway is running")
+
+
+@app.command("test")
+def run_tests(
+    policies: Policies = DEFAULT_POLICIES,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", help="Write the results as JUnit XML too.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the decision tables in tests/. Exit code 1 if a case does not come out as expected."""
+    from gateway.policy.loader import load
+    from gateway.policy_tools.present import junit_xml, report_as_json
+    from gateway.policy_tools.tables import read_tables, run_tables
+
+    report = run_tables(load(policies, locked=False), read_tables(policies))
+    if junit is not None:
+        junit.write_text(junit_xml(report), encoding="utf-8")
+    if as_json:
+        print_json(report_as_json(report))
+    else:
+        for result in report.results:
+            if result.problem:
+                place = f"{result.file}:{result.line}"
+                typer.echo(
+                    f"{styled('failed', 'bad')}  {place}  {safe(result.case.name)}\n        {safe(result.problem)}"
+                )
+        failed = sum(1 for result in report.results if result.problem)
+        typer.echo(f"{len(report.results) - failed} of {len(report.results)} cases as expected")
+        met = report.rules - len(report.unmet_rules), report.grants - len(report.unmet_grants)
+        typer.echo(f"rules that decided a case: {met[0]} of {report.rules}; grants used: {met[1]} of {report.grants}")
+        for untested in (*report.unmet_rules, *report.unmet_grants):
+            typer.echo(f"  {styled('untested', 'warn')}: {untested}")
+        if not report.results:
+            typer.echo("there are no tables: write tests/<name>.yaml in the policy folder")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    tool: Annotated[str, typer.Argument(help="The tool that would be called.")],
+    arguments: Annotated[str, typer.Argument(help="The arguments, as JSON.")] = "{}",
+    principal: Annotated[str, typer.Option("--as", help="Who would call it.")] = "",
+    on_behalf_of: Annotated[str | None, typer.Option("--for", help="On whose behalf.", show_default=False)] = None,
+    facts: Annotated[str, typer.Option("--facts", help="Facts by name, as JSON.")] = "{}",
+    policies: Policies = DEFAULT_POLICIES,
+    as_json: Json = False,
+) -> None:
+    """What would become of a call, step by step, and which line decides. For operators: never show it to a model."""
+    import json
+
+    from gateway.policy.loader import load
+    from gateway.policy_tools.dry import DryRun, Question
+    from gateway.policy_tools.present import verdict_as_json
+
+    try:
+        given = json.loads(facts)
+    except ValueError as error:
+        raise typer.BadParameter(f"--facts is not JSON: {error}") from error
+    with DryRun(load(policies, locked=False)) as run:
+        verdict = run.judge(Question(principal, tool, arguments, on_behalf_of, facts=given))
+    if as_json:
+        print_json(verdict_as_json(verdict))
+        return
+    for passed in verdict.passed:
+        typer.echo(f"  {styled('passed', 'good')}  {passed.step:12} {safe(passed.why)}")
+    colour = {"allow": "good", "deny": "bad", "escalate": "warn"}[verdict.decision]
+    typer.echo(f"{styled(verdict.decision.upper(), colour)} {safe(verdict.reason)}")
+    refusal = verdict.refusal
+    if refusal is not None:
+        typer.echo(
+            f"  at step {int(refusal.step)} {refusal.step.name.lower()}: {safe(refusal.detail or refusal.message)}"
+        )
+        typer.echo(f"  the model reads: {safe(refusal.message)} {safe(refusal.suggestion)}")
+    for need in verdict.needs:
+        typer.echo(f"  needs {safe(need)}")
+    for rule in verdict.rules:
+        typer.echo(f"  decided by {rule}")

@@ -22,7 +22,7 @@ from gateway.policy.loader import load
 from gateway.policy.lock import Lock, read_lock, write_lock
 from gateway.policy.policy_set import PolicySet
 from gateway.state.epoch import PolicyEpoch, Worker
-from gateway.wiring import compile_contracts
+from gateway.wiring import compile_contracts, named_roots
 
 FOLLOW_S: Final = 5.0  # how long running gateways have before the epoch leaves them behind
 _POLL_S: Final = 0.05
@@ -54,7 +54,7 @@ def candidate(path: Path) -> PolicySet:
     """The policy set in `path`, applied or not, checked as a gateway would check it. Raises PolicyError."""
     found = load(path, locked=False)
     checked_grants(found.access)
-    compile_contracts(found)
+    compile_contracts(found, dict.fromkeys(named_roots(found), ""))
     return found
 
 

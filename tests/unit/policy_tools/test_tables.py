@@ -1,0 +1,115 @@
+"""Decision tables: what they accept, what they find out, and what they say was never tested."""
+
+from __future__ import annotations
+
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from gateway import PolicyError
+from gateway.policy.loader import load
+from gateway.policy_tools.dry import DryRun, Question
+from gateway.policy_tools.present import junit_xml, report_as_json, verdict_as_json
+from gateway.policy_tools.tables import Report, read_tables, run_tables
+
+SHIPPED = Path(__file__).parents[3] / "policies"
+REFUND = {"order_id": "A-1001", "amount_cents": 4000, "reason": "damaged"}
+ORDER = {"order": {"exists": True, "customer_id": "cust-1001", "refundable_cents": 12000}}
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED, tmp_path / "policies"))
+
+
+def run(policies: Path) -> Report:
+    return run_tables(load(policies), read_tables(policies))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_the_shipped_policy_is_covered_whole() -> None:
+    report = run(SHIPPED)
+    assert [result.problem for result in report.results if result.problem] == []
+    assert report.unmet_rules == ()
+    assert report.unmet_grants == ()
+
+
+def test_a_rule_that_was_loosened_is_found_out(policies: Path) -> None:
+    edit(policies / "tools/initiate_refund.yaml", "<= 10000", "<= 90000")
+    report = run(policies)
+    (failed,) = [result for result in report.results if result.problem]
+    assert failed.case.name == "more than 100 USD needs a second person"
+    assert "expected escalate, got allow" in failed.problem
+    assert any("large_refund" in rule for rule in report.unmet_rules)
+
+
+def test_a_right_too_many_is_found_out(policies: Path) -> None:
+    grant = "\np, role:support, export_customers, see, allow\np, role:support, export_customers, call, allow\n"
+    (policies / "policy.csv").write_text((policies / "policy.csv").read_text() + grant)
+    failed = [result.case.name for result in run(policies).results if result.problem]
+    assert failed == ["nobody in support exports customers"]
+
+
+def test_a_missing_fact_is_a_problem_of_the_case(policies: Path) -> None:
+    edit(
+        policies / "tests/refunds.yaml",
+        "    facts: {order: {exists: true, customer_id: cust-1001, refundable_cents: 12000}}\n",
+        "",
+    )
+    problems = [result.problem for result in run(policies).results if result.problem]
+    assert len(problems) == 1
+    assert "fact_unavailable" in problems[0]
+
+
+def test_a_fact_nobody_asks_for_is_a_problem_of_the_case(policies: Path) -> None:
+    edit(
+        policies / "tests/access.yaml", "call: {tool: run_python,", "facts: {moon: full}\n    call: {tool: run_python,"
+    )
+    assert [r.problem for r in run(policies).results if r.problem] == ["run_python asks for no fact 'moon'"]
+
+
+def test_a_table_with_an_unknown_key_names_its_line(policies: Path) -> None:
+    edit(policies / "tests/refunds.yaml", "    expect: allow", "    expects: allow")
+    with pytest.raises(PolicyError, match=r"tests/refunds\.yaml:\d+"):
+        read_tables(policies)
+
+
+def test_tables_are_no_part_of_the_policy_digest(policies: Path) -> None:
+    before = load(policies).digest
+    shutil.rmtree(policies / "tests")
+    assert load(policies).digest == before
+    assert run(policies).results == ()
+
+
+def test_reports_for_programs(policies: Path) -> None:
+    edit(policies / "tools/initiate_refund.yaml", "<= 10000", "<= 90000")
+    report = run(policies)
+    suite = ET.fromstring(junit_xml(report))
+    assert suite.get("failures") == "1"
+    assert len(suite) == len(report.results)
+    assert report_as_json(report)["ok"] is False
+
+
+def test_a_dry_run_says_every_step_and_executes_nothing() -> None:
+    with DryRun(load(SHIPPED)) as dry:
+        verdict = dry.judge(Question("ana", "initiate_refund", REFUND, "cust-1001", facts=ORDER))
+        shown = verdict_as_json(verdict)
+        assert shown["decision"] == "allow"
+        assert [each["step"] for each in shown["passed"]][:2] == ["1 parse", "2 authorize"]
+        refused = dry.judge(Question("ana", "initiate_refund", '{"a": NaN}', "cust-1001", facts=ORDER))
+        assert refused.reason == "bad_json"
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "a\0b", "./x"])
+def test_c050_a_dry_run_makes_no_file_outside_its_own_folder(path: str, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    with DryRun(load(SHIPPED)) as dry:
+        assert dry.judge(Question("ana", "read_report", {"path": path})).decision == "deny"
+    assert sorted(tmp_path.rglob("*")) == before
