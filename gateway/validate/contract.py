@@ -30,11 +30,15 @@ class ContractRule:
 @final
 @dataclass(frozen=True, slots=True)
 class CompiledContract:
-    """What step 4 needs of one tool. `always` is asked of every call, `escalation` of one that a rule escalates."""
+    """What step 4 needs of one tool. `always` is asked of every call, `escalation` of one that a rule escalates.
+
+    `reads` are the variables that its rules name, taken together.
+    """
 
     ref: ContractRef
     schema: CompiledSchema
     rules: tuple[ContractRule, ...]
+    reads: frozenset[str]
     facts: Mapping[str, Fact]
     guards: Guards
     secrets: frozenset[str]
@@ -67,10 +71,12 @@ class CompiledContract:
         except PolicyError as error:
             raise PolicyError(error.message, file=source.file, line=source.line) from error
         secrets = frozenset(contract.secrets)
+        rules = tuple(_compile_rule(rule, contract, schema, source.file, lines) for rule in contract.rules)
         return cls(
             ref=ref,
             schema=schema,
-            rules=tuple(_compile_rule(rule, contract, schema, source.file, lines) for rule in contract.rules),
+            rules=rules,
+            reads=frozenset().union(*(rule.compiled.reads for rule in rules)),
             facts=contract.facts,
             guards=guards,
             secrets=secrets,

@@ -36,6 +36,7 @@ _STRING = re.compile(
     r"""[rRbB]{0,2}(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|//[^\n]*""", re.DOTALL
 )
 _SELECTION = re.compile(r"(?<![\w.])(args|facts|principal|session)\s*\.\s*([A-Za-z_]\w*)")
+_NAMED = re.compile(r"\b(?:args|facts|principal|session|now)\b")
 _COMPREHENSION = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter|transformList|transformMap)\s*\(")
 
 
@@ -45,7 +46,11 @@ class RuleError(ToolgateError):
 
 @final
 class Scope:
-    """What the rules of one call see. `size` is the number of bytes of arguments and facts, `items` of their parts."""
+    """What the rules of one call see. `size` is the number of bytes of arguments and facts, `items` of their parts.
+
+    Only the variables in `reads` are made: each costs as much as a comparison. A rule that named another would be an
+    error, and deny.
+    """
 
     __slots__ = ("activation", "items", "size")
 
@@ -58,35 +63,37 @@ class Scope:
         session: SessionView,
         now: Instant,
         *,
+        reads: frozenset[str],
         size: int,
         items: int,
     ) -> None:
         self.size = size
         self.items = items
-        self.activation = _environment().Activation(
-            {
-                "args": args,
-                "facts": facts,
-                "principal": {
-                    "id": principal.id,
-                    "on_behalf_of": on_behalf_of.id if on_behalf_of is not None else "",
-                    "roles": list(session.roles),
-                },
-                "session": {"conversation": session.conversation, "calls": session.calls},
-                "now": _EPOCH + timedelta(microseconds=now.wall_ns // 1000),
-            }
-        )
+        values: dict[str, object] = {}
+        if "args" in reads:
+            values["args"] = args
+        if "facts" in reads:
+            values["facts"] = facts
+        if "principal" in reads:
+            behalf = on_behalf_of.id if on_behalf_of is not None else ""
+            values["principal"] = {"id": principal.id, "on_behalf_of": behalf, "roles": list(session.roles)}
+        if "session" in reads:
+            values["session"] = {"conversation": session.conversation, "calls": session.calls}
+        if "now" in reads:
+            values["now"] = _EPOCH + timedelta(microseconds=now.wall_ns // 1000)
+        self.activation = _environment().Activation(values)
 
 
 @final
 class CompiledRule:
-    """One expression, compiled and type-checked. Thread-safe."""
+    """One expression, compiled and type-checked. Thread-safe. `reads` are the variables it may name."""
 
-    __slots__ = ("_comprehensions", "_expression", "text")
+    __slots__ = ("_comprehensions", "_expression", "reads", "text")
 
     def __init__(self, text: str) -> None:
         """Raises PolicyError if `text` is no CEL expression of type bool."""
         self.text = text
+        self.reads = frozenset(_NAMED.findall(text))  # one too many, from a string or a comment, does no harm
         self._comprehensions = len(_COMPREHENSION.findall(text))
         try:
             self._expression = _environment().compile(text)

@@ -154,6 +154,7 @@ def _by_rules(
         ctx.on_behalf_of,
         session,
         ctx.at,
+        reads=contract.reads,
         size=len(read),
         items=read.count(b",") + 1,
     )

@@ -15,9 +15,17 @@ from tests.unit.validate.world import AT, SESSION
 ARGS: dict[str, object] = {"amount": 150.0, "count": 3, "name": "bob", "none": None, "list": [1, 2], "o": {"k": True}}
 
 
-def scope(args: dict[str, object] = ARGS, session: SessionView = SESSION, behalf: Principal | None = None) -> Scope:
+EVERYTHING = frozenset({"args", "facts", "principal", "session", "now"})
+
+
+def scope(
+    args: dict[str, object] = ARGS,
+    session: SessionView = SESSION,
+    behalf: Principal | None = None,
+    reads: frozenset[str] = EVERYTHING,
+) -> Scope:
     facts = {"order": {"left": 200, "owner": "alice"}}
-    return Scope(args, facts, Principal("alice"), behalf, session, AT, size=100, items=10)
+    return Scope(args, facts, Principal("alice"), behalf, session, AT, reads=reads, size=100, items=10)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +58,27 @@ def test_what_a_rule_can_say(text: str, holds: bool | None) -> None:
         with pytest.raises(PolicyError, match="yes or no"):
             CompiledRule(text)
     else:
-        assert CompiledRule(text).holds(scope()) is holds
+        rule = CompiledRule(text)
+        assert rule.holds(scope()) is holds
+        assert rule.holds(scope(reads=rule.reads)) is holds
+
+
+@pytest.mark.parametrize("name", sorted(EVERYTHING))
+def test_what_a_rule_reads_is_found_however_it_is_written(name: str) -> None:
+    for text in (
+        f"{name} == {name}",
+        f"[{name}].all(x, x == {name})",
+        f"has({{'k': {name}}}.k)",
+        f"({name})==({name})",
+    ):
+        rule = CompiledRule(text)
+        assert name in rule.reads
+        assert rule.holds(scope(reads=rule.reads))
+
+
+def test_a_variable_that_was_not_made_denies() -> None:
+    with pytest.raises(RuleError):
+        CompiledRule("args.count == 3").holds(scope(reads=frozenset()))
 
 
 def test_on_behalf_of_is_known() -> None:
@@ -141,7 +169,7 @@ def test_a_rule_is_thread_safe() -> None:
 
 def test_a_rule_over_many_items_is_bounded_before_it_runs() -> None:
     rule = CompiledRule("args.list.all(x, x > 0)")
-    huge = Scope(ARGS, {}, Principal("alice"), None, SESSION, AT, size=10**6, items=10**5)
+    huge = Scope(ARGS, {}, Principal("alice"), None, SESSION, AT, reads=EVERYTHING, size=10**6, items=10**5)
     with pytest.raises(RuleError, match="too large"):
         rule.holds(huge)
     assert CompiledRule("args.list.size() == 2").holds(huge)
