@@ -113,8 +113,8 @@ WORDS: dict[str, dict[str, str]] = {
         "tmp_mib": "Size of `/tmp`, the only place that can be written.",
         "input_mib": "Input files together.",
         "output_kib": "Standard output and error together.",
-        "runtime": "`runc` or `runsc` (gVisor); default `runc`. Never replaced by the other.",
-        "preload": "Modules imported before the code arrives; default none.",
+        "runtime": "`runc` or `runsc` (gVisor). Never replaced by the other.",
+        "preload": "Modules imported before the code arrives.",
     },
 }
 
@@ -122,7 +122,8 @@ _HEAD = f"""\
 # Policy reference
 
 A policy folder holds `model.conf`, `policy.csv`, `settings.yaml`, `approvers.yaml`, `tools/*.yaml` and
-`sandbox/*.yaml`. The first two are needed. A file of any other name that looks like policy is an error, and so is an
+`sandbox/*.yaml`. The first two are needed. `policy.lock` is written by `toolgate policy apply`: from then on only files
+that match it are ever loaded. A file of any other name that looks like policy is an error, and so is an
 unknown key, a file that somebody else could write, and a folder that changes while it is read. All errors are reported
 at once, with file and line, and nothing is loaded unless everything is right.
 
@@ -277,13 +278,14 @@ def _sandbox() -> str:
     from sandbox.spec import _CEILINGS  # the bounds are the module's own business everywhere else
 
     lines = ["\n## sandbox/*.yaml\n\nAmounts only: a profile cannot give code a network, a device or a privilege.\n"]
-    lines.append("Every key without a default is needed.\n\n| key | type | meaning |\n|---|---|---|\n")
+    lines.append("\n| key | type | default | meaning |\n|---|---|---|---|\n")
+    kinds = {"str": "text", "int": "integer", "float": "number", "tuple[str, ...]": "list of text"}
     for field in dataclasses.fields(SandboxProfile):
         low_high = _CEILINGS.get(field.name)
-        kinds = {"str": "text", "int": "integer", "float": "number", "tuple[str, ...]": "list of names"}
-        kind = kinds[str(field.type)]
         bounds = f", {low_high[0]:g} to {low_high[1]:g}" if low_high else ""
-        lines.append(f"| `{field.name}` | {kind}{bounds} | {WORDS['SandboxProfile'][field.name]} |\n")
+        default = "*needed*" if field.default is dataclasses.MISSING else f"`{field.default}`" if field.default else ""
+        said = WORDS["SandboxProfile"][field.name]
+        lines.append(f"| `{field.name}` | {kinds[str(field.type)]}{bounds} | {default} | {said} |\n")
     return "".join(lines)
 
 
