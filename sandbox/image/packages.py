@@ -1,7 +1,8 @@
-"""Which Debian or Ubuntu packages Python needs, resolved from apt's own signed metadata.
+"""Which Debian or Ubuntu packages an image needs, resolved from apt's own signed metadata.
 
-Only shared libraries and Python itself are followed: a dependency on a shell, a package manager or a
-debconf frontend is never taken into the image. `apt-get download` verifies each file against the index.
+Python packages are named below, and only shared libraries are followed from there: a dependency on a shell, a
+package manager or a debconf frontend is never taken into the image. `apt-get download` verifies each file
+against the index; no maintainer script runs.
 """
 
 from __future__ import annotations
@@ -9,13 +10,38 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from sandbox.failure import ImageBuildError
 
 _FOLLOWED = re.compile(r"(lib[a-z0-9][a-z0-9+.-]*|zlib1g|python3\.[0-9]+-minimal)")
-_NOT_A_LIBRARY = frozenset({"libc-bin", "libpam-runtime", "libdebconfclient0"})
+_NOT_A_LIBRARY = re.compile(r"libc-bin|libpam-runtime|libdebconfclient0|libjs-.*")
 _STEP_TIMEOUT_S = 300.0
+
+# What numpy, pandas and matplotlib import. Not taken, though Debian's packages depend on them: Tk, jQuery, and
+# what fontTools can do besides subsetting a font for a PDF (scipy, sympy, lxml). tzdata is for time zones.
+DATA: Final = (
+    "python3-numpy",
+    "python3-pandas",
+    "python3-pandas-lib",
+    "python3-matplotlib",
+    "python-matplotlib-data",
+    "python3-contourpy",
+    "python3-cycler",
+    "python3-dateutil",
+    "python3-fonttools",
+    "python3-kiwisolver",
+    "python3-packaging",
+    "python3-pil",
+    "python3-pyparsing",
+    "python3-six",
+    "python3-tz",
+    "tzdata",
+)
+# BLAS and LAPACK come from one of several packages; maintainer scripts would choose (update-alternatives(1)).
+_ALTERNATIVES: Final = ("blas/libblas.so.3", "lapack/liblapack.so.3")
 
 
 def _run(*argv: str, cwd: Path | None = None) -> str:
@@ -51,7 +77,7 @@ def _libraries(record: dict[str, str]) -> set[str]:
     for field in ("Pre-Depends", "Depends"):
         for clause in filter(None, record.get(field, "").split(",")):
             names = [re.split(r"[\s(:]", choice.strip(), maxsplit=1)[0] for choice in clause.split("|")]
-            followed = [n for n in names if _FOLLOWED.fullmatch(n) and n not in _NOT_A_LIBRARY]
+            followed = [n for n in names if _FOLLOWED.fullmatch(n) and not _NOT_A_LIBRARY.fullmatch(n)]
             wanted.update(followed[:1])
     return wanted
 
@@ -65,10 +91,10 @@ def python_version() -> str:
     return found[1]
 
 
-def resolve(version: str) -> dict[str, str]:
-    """`{package: version}` of everything Python `version` needs, sorted by name."""
+def resolve(version: str, more: Iterable[str] = ()) -> dict[str, str]:
+    """`{package: version}` of everything that Python `version` and the packages `more` need, sorted by name."""
     known: dict[str, dict[str, str]] = {}
-    wave = {f"python{version}-minimal", f"libpython{version}-stdlib"}
+    wave = {f"python{version}-minimal", f"libpython{version}-stdlib", *more}
     while wave:
         known.update(_stanzas(sorted(wave)))
         wave = {name for found in wave for name in _libraries(known[found])} - set(known)
@@ -76,7 +102,7 @@ def resolve(version: str) -> dict[str, str]:
 
 
 def unpack(packages: dict[str, str], downloads: Path, root: Path) -> None:
-    """Download exactly these versions and unpack them into `root`; no maintainer script runs."""
+    """Download exactly these versions and unpack them into `root`."""
     downloads.mkdir(parents=True, exist_ok=True)
     pins = [f"{name}={version}" for name, version in packages.items()]
     _run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *pins, cwd=downloads)
@@ -85,3 +111,6 @@ def unpack(packages: dict[str, str], downloads: Path, root: Path) -> None:
         raise ImageBuildError(f"apt-get downloaded {len(archives)} files for {len(packages)} packages")
     for archive in archives:
         _run("dpkg-deb", "-x", str(archive), str(root))
+    for chosen in _ALTERNATIVES:
+        for library in root.glob(f"usr/lib/*/{chosen}"):
+            (library.parent.parent / library.name).symlink_to(f"{library.parent.name}/{library.name}")
