@@ -30,14 +30,15 @@ class Authorize:
         contract = self._contracts.get(call.tool)
         if contract is None:
             return _refusal(ReasonCode.UNKNOWN_TOOL, "no contract has this name")
-        may_call = self._may(ctx.principal.id, call.tool, "call")
-        if isinstance(may_call, Refusal):
-            return may_call
+        principal_id = ctx.principal.id
+        may_call = self._grants.decide(principal_id, call.tool, "call")
+        if not isinstance(may_call, Granted):
+            return _refused(may_call, "call")
         if not ctx.fallback:
-            may_see = self._may(ctx.principal.id, call.tool, "see")
-            if isinstance(may_see, Refusal):
-                return may_see
-        return AuthorizedCall(ctx, call, contract, may_call)
+            may_see = self._grants.decide(principal_id, call.tool, "see")
+            if not isinstance(may_see, Granted):
+                return _refused(may_see, "see")
+        return AuthorizedCall(ctx, call, contract, may_call.row)
 
     def visible(self, principal: Principal) -> tuple[str, ...]:
         """The tools for this principal's tool list, in a stable order (I7)."""
@@ -50,16 +51,14 @@ class Authorize:
         """Whether `voter` holds `approve` on `tool` under this policy version."""
         return isinstance(self._grants.decide(voter, tool, "approve"), Granted)
 
-    def _may(self, principal_id: str, tool: str, action: Action) -> Provenance | Refusal:
-        decision = self._grants.decide(principal_id, tool, action)
-        match decision:
-            case Granted(row):
-                return row
-            case DeniedByRule(row):
-                return _refusal(ReasonCode.DENY_RULE, f"a deny row forbids {action}", row)
-            case NotGranted():
-                return _refusal(ReasonCode.NOT_GRANTED, f"no row grants {action}")
-        assert_never(decision)
+
+def _refused(decision: NotGranted | DeniedByRule, action: Action) -> Refusal:
+    match decision:
+        case DeniedByRule(row):
+            return _refusal(ReasonCode.DENY_RULE, f"a deny row forbids {action}", row)
+        case NotGranted():
+            return _refusal(ReasonCode.NOT_GRANTED, f"no row grants {action}")
+    assert_never(decision)
 
 
 def _refusal(reason: ReasonCode, detail: str, row: Provenance | None = None) -> Refusal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import unicodedata
 from dataclasses import dataclass
 from typing import final
@@ -39,4 +39,4 @@ class Principal:
 
 def new_id(prefix: str) -> str:
     """A fresh id with 128 random bits, such as `call_5f0c...`; safe to show and to put in a file name."""
-    return f"{prefix}_{secrets.token_hex(16)}"
+    return f"{prefix}_{os.urandom(16).hex()}"
