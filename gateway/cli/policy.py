@@ -164,3 +164,27 @@ def explain(
         typer.echo(f"  needs {safe(need)}")
     for rule in verdict.rules:
         typer.echo(f"  decided by {rule}")
+
+
+@app.command()
+def lint(
+    policies: Policies = DEFAULT_POLICIES,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 for warnings too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What is legal and probably not meant. Exit code 1 if there are errors."""
+    from dataclasses import asdict
+
+    from gateway.policy.loader import load
+    from gateway.policy_tools.lint import lint as findings_of
+
+    findings = findings_of(load(policies, locked=False))
+    if as_json:
+        print_json([asdict(finding) | {"place": str(finding.place)} for finding in findings])
+    else:
+        for finding in findings:
+            word = styled(finding.level, "bad" if finding.level == "error" else "warn")
+            typer.echo(f"{finding.place}: {word} {finding.code}: {safe(finding.what)}\n    {safe(finding.mend)}")
+        typer.echo("nothing to find" if not findings else f"{len(findings)} finding(s)")
+    if any(finding.level == "error" for finding in findings) or (strict and findings):
+        raise typer.Exit(1)
