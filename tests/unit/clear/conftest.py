@@ -1,3 +1,5 @@
+"""A world of real parts around step 5, fresh for each test."""
+
 from __future__ import annotations
 
 from pathlib import Path
