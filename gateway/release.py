@@ -50,8 +50,7 @@ class Secrets:
         self._always = bool(patterns)  # the host's own may begin with anything
 
     def declare(self, name: str, value: str) -> None:
-        for spelled in _spellings(value):
-            self._hosts[spelled] = name
+        self._hosts[value] = name
 
     def heard(self, ctx: CallContext, values: tuple[object, ...]) -> None:
         """Secret parameters were used in this conversation: they must not come back out."""
@@ -82,11 +81,6 @@ class Secrets:
 
     def _credentials(self, text: str) -> tuple[str, int]:
         return self._pattern.subn(MASK, text) if self._always or _has_prefix(text) else (text, 0)
-
-
-def _spellings(secret: str) -> tuple[str, ...]:
-    """As it is and as JSON writes it: a quotation mark or a backslash in a password must not let it out."""
-    return tuple({secret, orjson.dumps(secret).decode()[1:-1]})
 
 
 def _has_prefix(text: str) -> bool:
@@ -129,7 +123,11 @@ class Release:
         if own.problems is not None or own.result.secrets:
             value = orjson.loads(text)
             if own.problems is not None and failure is None and (problem := own.problems(value)) is not None:
-                failure = Failure("bad_result", "The tool's result was not usable.", detail=own.quotable(problem))
+                failure = Failure(
+                    "bad_result",
+                    "The tool's result was not usable.",
+                    detail=self._said(own.quotable(problem), own, ctx),
+                )
                 return Released(ctx, tool, error_content(failure, ctx.id), failure)
             for pointer in own.result.secrets:
                 _mask_at(value, pointer)
