@@ -16,12 +16,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, TypeVarTuple, final
 
 from gateway.domain.errors import ToolgateError, UsageError
 from gateway.domain.waits import DeadlineExceeded
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 def drive(call: Coroutine[Any, Any, T]) -> T:
@@ -138,8 +139,13 @@ class Blocking:
     def interrupted(self) -> BaseException | None:
         return None
 
-    async def either(self, blocking: Callable[[], T], awaited: Callable[[], Coroutine[Any, Any, T]]) -> T:  # noqa: ARG002
-        return blocking()
+    async def either(
+        self,
+        blocking: Callable[[*Ts], T],
+        awaited: Callable[[*Ts], Coroutine[Any, Any, T]],  # noqa: ARG002
+        *args: *Ts,
+    ) -> T:
+        return blocking(*args)
 
     async def blocking(self, work: Callable[[], T]) -> T:
         return work()
@@ -191,8 +197,13 @@ class Awaited:
     def interrupted(self) -> BaseException | None:
         return self._interrupted
 
-    async def either(self, blocking: Callable[[], T], awaited: Callable[[], Coroutine[Any, Any, T]]) -> T:  # noqa: ARG002
-        work = awaited()
+    async def either(
+        self,
+        blocking: Callable[[*Ts], T],  # noqa: ARG002
+        awaited: Callable[[*Ts], Coroutine[Any, Any, T]],
+        *args: *Ts,
+    ) -> T:
+        work = awaited(*args)
         try:
             waits_for = work.send(None)
         except StopIteration as done:  # it waited for nothing, so there was nothing to protect and no task to make

@@ -179,7 +179,7 @@ class Record:
     async def _append(self, body: bytes, waits: Waits, room: Reservation | None = None) -> Position:
         log = self._log
         try:
-            position = await waits.either(lambda: log.append(body, room), lambda: log.append_async(body, room))
+            position = await waits.either(log.append, log.append_async, body, room)
         except AuditUnavailable as fault:
             self._alarm(fault)
             raise

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class DeadlineExceeded(Exception):
@@ -32,7 +33,9 @@ class Waits(Protocol):
         """The cancellation that came while our own work was under way; whoever ends the call raises it."""
         ...
 
-    async def either(self, blocking: Callable[[], T], awaited: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def either(
+        self, blocking: Callable[[*Ts], T], awaited: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts
+    ) -> T:
         """Do one thing of our own that has both forms (an append to the log)."""
         ...
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
-from typing import final
+from typing import NamedTuple, final
 
 import orjson
 
@@ -20,8 +19,7 @@ MAX_NODES = 200_000  # values visited before the rest is described by its type
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """`body` is one JSON value. `replaced` counts values that had to be described instead of encoded."""
 
     body: bytes
@@ -43,9 +41,9 @@ def _is_plain(value: object) -> bool:
     """True for exact JSON types at the top, where orjson cannot loop, run foreign code or lose a value."""
     kind = type(value)
     if kind is dict:
-        return all(_is_scalar(item) for item in value.values())  # type: ignore[attr-defined]
+        return all(map(_is_scalar, value.values()))  # type: ignore[attr-defined]
     if kind is list:
-        return all(_is_scalar(item) for item in value)  # type: ignore[attr-defined]
+        return all(map(_is_scalar, value))  # type: ignore[call-overload]
     return _is_scalar(value)
 
 

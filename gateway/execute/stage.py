@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from gateway.alarm import alarm
 from gateway.domain.call import CallContext, Executed, Failure, Outcome, Released, StartedCall, Unknown
@@ -27,8 +27,7 @@ from gateway.waiting import ToolEscaped, contained
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """The call whose tool is running here, and the turns it holds."""
 
     ctx: CallContext

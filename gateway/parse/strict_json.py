@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any, NoReturn, final
+from typing import Any, NamedTuple, NoReturn, final
 
 from gateway.domain.canonical import MAX_SAFE_INTEGER, exact_float
 from gateway.domain.decision import ReasonCode
@@ -41,8 +40,7 @@ class BadJson(ToolgateError, ValueError):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """`simple` says that `value` holds no float and only ASCII keys, so its canonical form is cheap."""
 
     value: dict[str, object]
