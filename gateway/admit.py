@@ -32,7 +32,11 @@ class KillSwitch(Protocol):
     @property
     def applied(self) -> str | None: ...
 
-    def thrown(self, principal: str, tool: str) -> str | None: ...
+    def thrown(self, principal: str) -> str | None: ...
+
+    def off(self, tool: str) -> str | None:
+        """The same for a tool's own switch, as of the last look."""
+        ...
 
 
 @final
@@ -117,7 +121,7 @@ class Admit:
 
     def __call__(self, raw: RawCall) -> Refusal | None:
         ctx = raw.ctx
-        stopped = self.stopped(ctx, raw.tool if isinstance(raw.tool, str) else "")
+        stopped = self.stopped(ctx)
         if stopped is not None:
             return stopped
         applied = self._kill_switch.applied
@@ -141,13 +145,18 @@ class Admit:
                 self._free -= 1
         return None
 
-    def stopped(self, ctx: CallContext, tool: str) -> Refusal | None:
+    def stopped(self, ctx: CallContext) -> Refusal | None:
         """Whether a kill switch stops this call now. Asked again right before its intent: facts and turns take time."""
         try:
-            why = self._kill_switch.thrown(ctx.principal.id, tool)
+            why = self._kill_switch.thrown(ctx.principal.id)
         except StateUnavailable as fault:
             return _no(ReasonCode.STATE_UNAVAILABLE, _TRY_LATER, str(fault))
         return None if why is None else _no(ReasonCode.KILL_SWITCH, _TRY_LATER, why)
+
+    def switched_off(self, tool: str) -> Refusal | None:
+        """Whether this tool has a switch that is thrown. Asked for a tool that may be called: it exists (I7)."""
+        why = self._kill_switch.off(tool)
+        return None if why is None else _no(ReasonCode.TOOL_OFF, _TRY_LATER, why, "Go on without it.")
 
     def denied(self, ctx: CallContext, reason: ReasonCode) -> int | None:
         """Count a denial. None says that it needs no record of its own; else how many it stands for beside itself."""

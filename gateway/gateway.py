@@ -200,8 +200,12 @@ class Gateway:
         `defer` says what happens to a call that waits for a person: `answer` tells the model that it is pending,
         `pause` holds the whole turn back until it is decided.
         """
-        if not isinstance(principal, Principal):
+        if type(principal) is not Principal:
             raise UsageError(f"a session belongs to a Principal, not to a {type(principal).__name__}")
+        if on_behalf_of is not None and type(on_behalf_of) is not Principal:
+            raise UsageError(f"a principal acts on behalf of a Principal, not of a {type(on_behalf_of).__name__}")
+        if defer not in ("answer", "pause"):
+            raise UsageError(f"`defer` is 'answer' or 'pause', not {defer!r}")
         name = check_id("a conversation id", conversation) if conversation is not None else new_id("conversation")
         return Session(self._engine, principal, name, on_behalf_of, defer)
 

@@ -128,6 +128,9 @@ class Passage:
         if isinstance(authorized, Refusal):
             return await self.deny(authorized)
         self.seen = authorized
+        off = to.admit.switched_off(authorized.contract.name)  # said only of a tool that this principal knows (I7)
+        if off is not None:
+            return await self.deny(off)
         self.trace.mark(Step.AUTHORIZE)
         limited = to.limit(authorized)  # 3
         if isinstance(limited, Refusal):
@@ -223,7 +226,7 @@ class Passage:
             return _CANCELLED
         if self.trace.elapsed_ns() < LOOK_AGAIN_NS:
             return None
-        return self.to.admit.stopped(cleared.ctx, cleared.validated.contract.name)
+        return self.to.admit.stopped(cleared.ctx) or self.to.admit.switched_off(cleared.validated.contract.name)
 
     async def execute(self, started: StartedCall) -> Executed | Ambiguous:
         """Step 7, with no way out but its two results."""

@@ -30,7 +30,7 @@ from gateway.domain.waits import Waits
 from gateway.execute.stage import CURRENT
 from gateway.pipeline import NOT_NOW, Passage, Stages
 from gateway.shapes.answers import write_answers, write_late
-from gateway.shapes.calls import Format, read_calls
+from gateway.shapes.calls import MAX_ID_CHARS, Format, good_id, read_calls
 from gateway.shapes.tools import ToolLists
 from gateway.waiting import Awaited, Blocking, OwnLoop, Workers, drive
 
@@ -118,6 +118,7 @@ class Session:
     async def judge(self, calls: Sequence[ToolCall]) -> list[Outcome]:
         """Take each call through the pipeline; two or more at once. One outcome a call, in order."""
         policy = self._engine.policy()
+        _check_ids(calls)
         passages = [self._passage(call, calls, policy, self._awaited()) for call in calls]
         if len(passages) == 1:
             return [await passages[0]]
@@ -126,7 +127,8 @@ class Session:
     def judge_sync(self, calls: Sequence[ToolCall]) -> list[Outcome]:
         """`judge`, blocking. One call, or calls of inline tools only, run on this very thread."""
         policy = self._engine.policy()
-        if len(calls) > 1 and not all(call.name in policy.inline for call in calls):
+        _check_ids(calls)
+        if len(calls) > 1 and not all(isinstance(call.name, str) and call.name in policy.inline for call in calls):
             if self._engine.own_loop.is_current():
                 raise UsageError("dispatch_sync was called on the gateway's own loop; use `await dispatch` there")
             return self._engine.own_loop.submit(self.judge(calls)).result()
@@ -150,9 +152,14 @@ class Session:
 
     def confirm(self, request_id: str) -> None:
         """The requester agrees, through the host application that asked her. Never call this on a model's word."""
+        _not_inside_a_tool("confirm")
         desk = self._engine.policy().desk
         ballot = desk.confirm(
-            request_id, self.principal, key_id=self._engine.host_key_id, sign_with=self._engine.host_sign
+            request_id,
+            self.principal,
+            self.on_behalf_of,
+            key_id=self._engine.host_key_id,
+            sign_with=self._engine.host_sign,
         )
         drive(self._engine.record.event(desk.event(ballot), self._blocking()))
         desk.cast(ballot)
@@ -186,17 +193,19 @@ class Session:
         return outcome
 
     async def _redeem(self, request_id: str, waits: Waits) -> Outcome:
+        _not_inside_a_tool("resume")
         policy = self._engine.policy()
         clear = policy.stages.clear
         found: Resumable | Verdict | Refusal
+        named = request_id if good_id(request_id) else ""  # what no record could hold is no request either
         try:
-            found = await waits.blocking(lambda: clear.look_up(request_id, self.principal))
+            found = await waits.blocking(lambda: clear.look_up(named, self.principal, self.on_behalf_of))
         except StateUnavailable as fault:
             found = Refusal(Step.CLEAR, ReasonCode.STATE_UNAVAILABLE, NOT_NOW, detail=str(fault))
         if not isinstance(found, Refusal) and found.conversation != self.conversation:
             found = request_unknown("the request belongs to another conversation")
         if isinstance(found, Refusal):
-            raw = RawCall(self._context(policy, request_id, request_id), "", b"")
+            raw = RawCall(self._context(policy, named, named), "", b"")
             return await Passage(raw, policy.stages, waits).deny(found)
         raw = RawCall(self._context(policy, found.provider_call_id, request_id), found.tool, b"")
         if isinstance(found, Resumable):
@@ -235,6 +244,19 @@ class Session:
 
     def _blocking(self) -> Blocking:
         return Blocking(self._engine.workers, self._engine.own_loop)
+
+
+def _check_ids(calls: Sequence[ToolCall]) -> None:
+    """Before any of them runs: an id that no record could hold is not the model's, so the host is told."""
+    for call in calls:
+        if not good_id(call.id):
+            raise UsageError(f"a tool call needs an id of 1 to {MAX_ID_CHARS} characters, so that it can be answered")
+
+
+def _not_inside_a_tool(what: str) -> None:
+    """A tool runs on a model's word, and neither agreeing nor redeeming is the model's to do (I4)."""
+    if CURRENT.get() is not None:
+        raise UsageError(f"{what} is for the host application; a running tool cannot call it")
 
 
 def _shared_ids(calls: Sequence[ToolCall]) -> frozenset[str]:

@@ -117,11 +117,17 @@ class Desk:
         return self._signed(request, verdict, voter, key_id, sign_with, comment, shown=shown, dev=approver.dev)
 
     def confirm(
-        self, request_id: str, principal: Principal, *, key_id: str, sign_with: Callable[[bytes], bytes]
+        self,
+        request_id: str,
+        principal: Principal,
+        on_behalf_of: Principal | None = None,
+        *,
+        key_id: str,
+        sign_with: Callable[[bytes], bytes],
     ) -> Ballot:
         """The requester's own confirmation, attested by the host's enrolled key. Raises VoteRefused."""
         request = self._store.get(request_id)
-        if request is None or request.binding.principal != principal.id:
+        if request is None or not request.binding.asked_by(principal, on_behalf_of):
             raise VoteRefused("there is no such request")  # not hers and not there read alike (C131)
         request = self._open(request_id)
         return self._signed(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from gateway.domain.canonical import canonical
+from gateway.domain.ids import Principal
 from gateway.domain.instant import Instant
 
 PENDING: Final = "pending"
@@ -41,6 +42,11 @@ class Binding:
     sandbox: str | None
     expires: Instant
     display_digest: str
+
+    def asked_by(self, principal: Principal, on_behalf_of: Principal | None) -> bool:
+        """Whether this is their request: what one principal asked for two people is not one person's to see."""
+        behalf = None if on_behalf_of is None else on_behalf_of.id
+        return self.principal == principal.id and self.on_behalf_of == behalf
 
     def digest(self) -> str:
         """64 hex digits."""

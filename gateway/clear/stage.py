@@ -161,10 +161,12 @@ class Clear:
             return
         await waits.blocking(lambda: self._finish(cleared, state, content))
 
-    def look_up(self, request_id: str, principal: Principal) -> Resumable | Verdict | Refusal:
+    def look_up(
+        self, request_id: str, principal: Principal, on_behalf_of: Principal | None = None
+    ) -> Resumable | Verdict | Refusal:
         """What `resume(request_id)` by `principal` is about. Blocks. Not yours and not there read alike (C131)."""
         request = self._store.get(request_id)
-        if request is None or request.binding.principal != principal.id:
+        if request is None or not request.binding.asked_by(principal, on_behalf_of):
             return refusals.request_unknown("no such request of this principal")
         if not request.intact:
             return refusals.invalid("its row was changed by hand")

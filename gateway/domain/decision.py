@@ -26,6 +26,7 @@ class ReasonCode(StrEnum):
 
     # 0 admit
     KILL_SWITCH = "kill_switch"
+    TOOL_OFF = "tool_off"
     TOO_MANY_DENIALS = "too_many_denials"
     OVERLOADED = "overloaded"
     DEPTH_EXCEEDED = "depth_exceeded"
@@ -91,6 +92,7 @@ _PUBLIC: dict[ReasonCode, str] = {
     ReasonCode.OVERLOADED: "temporarily_unavailable",
     ReasonCode.POLICY_STALE: "temporarily_unavailable",
     ReasonCode.KILL_SWITCH: "temporarily_unavailable",
+    ReasonCode.TOOL_OFF: "temporarily_unavailable",
     ReasonCode.RULE: "not_allowed",
     ReasonCode.GUARD: "not_allowed",
 }

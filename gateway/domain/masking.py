@@ -72,9 +72,7 @@ class Masker:
 
     def touches(self, encoded: str) -> bool:
         """False if there is surely nothing to do in this JSON text, `also` apart."""
-        return any(_inside_json(each) in encoded for each in self._wholes) or any(
-            part in encoded for part in self._parts
-        )
+        return any(_inside_json(each) in encoded for each in (*self._wholes, *self._parts))
 
     def _whole(self, text: str) -> str | None:
         if text not in self._wholes:

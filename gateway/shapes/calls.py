@@ -31,7 +31,7 @@ class Asked:
 
 def read_calls(items: Iterable[object] | None) -> Asked:
     """Chat Completions `message.tool_calls` (None too), or a Responses `output`, not mixed."""
-    found = [_read(fields) for item in items or () if (fields := plain(item)).get("type") not in NOT_CALLS]
+    found = [_read(fields) for item in items or () if not _asks_nothing(fields := plain(item))]
     formats = {each for each, _ in found}
     if len(formats) > 1:
         raise UsageError("tool calls of Chat Completions and of Responses stand in one list; dispatch them apart")
@@ -62,7 +62,12 @@ def good_id(value: object) -> bool:
     """An id that an answer, and a record, can carry."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS:
         return False
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _asks_nothing(fields: dict[str, Any]) -> bool:
+    kind = fields.get("type")
+    return isinstance(kind, str) and kind in NOT_CALLS
 
 
 def _read(fields: dict[str, Any]) -> tuple[Format, ToolCall]:
@@ -70,7 +75,7 @@ def _read(fields: dict[str, Any]) -> tuple[Format, ToolCall]:
     if "call_id" in fields:
         name = fields.get("name") if is_own_function_call(fields) else None
         return "responses", ToolCall(_id(fields["call_id"]), name, fields.get("arguments", ""))
-    if kind is not None and kind not in fields:
+    if kind is not None and (not isinstance(kind, str) or kind not in fields):
         raise UsageError(f"a {str(kind)!a} item is not a call that could be answered; pass the model's calls only")
     function = fields.get("function")
     if kind not in ("function", None) or not isinstance(function, Mapping):

@@ -71,8 +71,8 @@ class KillSwitches:
         self._principals: dict[str, str] = {}
         self.applied: str | None = None  # the policy everybody must run, as of the last `thrown`
 
-    def thrown(self, principal: str, tool: str) -> str | None:
-        """Why a call of `tool` by `principal` must not happen, or None. Raises StateUnavailable."""
+    def thrown(self, principal: str) -> str | None:
+        """Why no call of `principal` must happen, or None. Raises StateUnavailable."""
         with self._guard:
             now_ns = self._clock.monotonic_ns()
             if now_ns - self._looked_ns > _LOOK_NS:
@@ -88,7 +88,11 @@ class KillSwitches:
                 raise StateUnavailable(f"the kill switch cannot be read ({error}); calls are denied.") from error
             if self._everything is not None:
                 return self._everything
-            return self._tools.get(tool) or self._principals.get(principal)
+            return self._principals.get(principal)
+
+    def off(self, tool: str) -> str | None:
+        """Why no call of `tool` must happen, as of the last `thrown`: what the call in hand has just asked for."""
+        return self._tools.get(tool)
 
     def _read(self) -> None:
         everything: str | None = None

@@ -246,7 +246,7 @@ def test_c018_c126_every_denial_is_recorded_with_its_step_and_reason(tmp_path: P
         (2, "not_granted"),
         (4, "schema"),
         (3, "tool_budget"),
-        (0, "kill_switch"),
+        (0, "tool_off"),
     ]
     assert [each["call"]["call_id"] for each in found] == [outcome.ctx.id for outcome in seen]
     assert [each["reason"] for each in found] == [reason(outcome) for outcome in seen]

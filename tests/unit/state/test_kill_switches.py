@@ -24,28 +24,32 @@ def switches(path: Path) -> KillSwitches:
     return KillSwitches(Database(path), FakeClock())
 
 
+def stops(switches: KillSwitches, principal: str, tool: str) -> str | None:
+    return switches.thrown(principal) or switches.off(tool)
+
+
 def test_each_scope_stops_what_it_names_and_nothing_else(switches: KillSwitches) -> None:
-    assert switches.thrown("alice", "refund") is None
+    assert stops(switches, "alice", "refund") is None
     switches.throw("tool", "refund", by="ops", why="ticket 1")
-    assert switches.thrown("alice", "refund") == "kill switch tool refund by ops: ticket 1"
-    assert switches.thrown("alice", "weather") is None
+    assert stops(switches, "alice", "refund") == "kill switch tool refund by ops: ticket 1"
+    assert stops(switches, "alice", "weather") is None
     switches.throw("principal", "mallory", by="ops", why="ticket 2")
-    assert switches.thrown("mallory", "weather") is not None
-    assert switches.thrown("refund", "mallory") is None  # a person named like the tool, and the other way round
+    assert stops(switches, "mallory", "weather") is not None
+    assert stops(switches, "refund", "mallory") is None  # a person named like the tool, and the other way round
     switches.throw("all", "", by="ops", why="ticket 3")
-    assert switches.thrown("alice", "weather") is not None
+    assert stops(switches, "alice", "weather") is not None
     assert switches.release("all", "")
     assert not switches.release("all", "")
-    assert switches.thrown("alice", "weather") is None
+    assert stops(switches, "alice", "weather") is None
     assert [(s.scope, s.subject) for s in switches.switches()] == [("tool", "refund"), ("principal", "mallory")]
 
 
 def test_another_process_sees_it_at_once(path: Path, switches: KillSwitches) -> None:
     elsewhere = KillSwitches(Database(path), FakeClock())
     for _ in range(20):
-        assert elsewhere.thrown("alice", "refund") is None
+        assert stops(elsewhere, "alice", "refund") is None
         switches.throw("all", "", by="ops", why="drill")
-        assert elsewhere.thrown("alice", "refund") is not None
+        assert stops(elsewhere, "alice", "refund") is not None
         switches.release("all", "")
 
 
@@ -56,7 +60,7 @@ def test_threads_see_it_at_once(switches: KillSwitches) -> None:
     def look() -> None:
         while not stop.is_set():
             known = thrown.is_set()
-            if known and switches.thrown("alice", "refund") is None:
+            if known and stops(switches, "alice", "refund") is None:
                 wrong.append(True)
 
     threads = [threading.Thread(target=look) for _ in range(4)]
@@ -65,7 +69,7 @@ def test_threads_see_it_at_once(switches: KillSwitches) -> None:
     for _ in range(20):
         switches.throw("all", "", by="ops", why="drill")
         thrown.set()
-        assert switches.thrown("bob", "x") is not None
+        assert stops(switches, "bob", "x") is not None
         thrown.clear()
     stop.set()
     for thread in threads:
@@ -95,7 +99,7 @@ def test_a_table_changed_by_hand_denies(path: Path, switches: KillSwitches, sql:
     connection.close()
     for _ in range(2):  # and goes on denying
         with pytest.raises(StateUnavailable):
-            switches.thrown("alice", "refund")
+            stops(switches, "alice", "refund")
 
 
 def test_a_replaced_file_denies(path: Path) -> None:
@@ -105,10 +109,10 @@ def test_a_replaced_file_denies(path: Path) -> None:
     clock.advance(1)
     for _ in range(2):
         with pytest.raises(StateUnavailable):
-            switches.thrown("alice", "refund")
+            stops(switches, "alice", "refund")
 
 
 def test_closed_means_denied(switches: KillSwitches) -> None:
     switches.close()
     with pytest.raises(StateUnavailable):
-        switches.thrown("alice", "refund")
+        stops(switches, "alice", "refund")
