@@ -108,8 +108,8 @@ class Gateway:
                 "first_start",
                 home=str(where.state.parent),
                 created=runtime.created,
-                production="give keys and checkpoints a place of their own: whoever can write the log must not be able "
-                "to write what it is checked against",
+                production="set TOOLGATE_KEYS, TOOLGATE_CHECKPOINTS and TOOLGATE_TRUST to places of their own: "
+                "whoever can write the log must not be able to write what it is checked against",
             )
         gateway._follower = Follower(Path(path), gateway.reload)
         return gateway

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, final
 
@@ -16,7 +15,7 @@ from gateway.audit.encode import encode
 from gateway.audit.errors import OriginBusy
 from gateway.audit.intents import LoggedCall, logged_calls, origins_in
 from gateway.audit.lock import held
-from gateway.audit.origin import load_trusted
+from gateway.audit.origin import load_keyrings
 from gateway.audit.port import Position
 from gateway.audit.segment import Place
 from gateway.audit.verify import VerifyReport, verify
@@ -30,8 +29,9 @@ from gateway.clock import SystemClock
 from gateway.domain.errors import SettingsError, UsageError
 from gateway.domain.event import CallSettled, Event
 from gateway.keys import Keys
+from gateway.policy.documents import AuditSettings
+from gateway.policy.documents import AuditSettings
 from gateway.policy.loader import load
-from gateway.policy.policy_set import PolicySet
 from gateway.settings import Home, locate
 from gateway.state.database import Database
 from gateway.state.kill_switches import KillSwitches
@@ -42,33 +42,37 @@ BUSY_S = 10.0  # another command may be writing: its turn is short
 
 
 @final
-@dataclass(frozen=True, slots=True)
 class Office:
-    """One deployment, as its people see it."""
+    """One deployment, as its people see it. The policy is read only by what needs it: a kill switch never does."""
 
-    policy: PolicySet
-    home: Home
-    store: RequestStore
-    desk: Desk
-    kill_switches: KillSwitches
-    database: Database
+    def __init__(self, policies: Path, where: Home, database: Database) -> None:
+        """Use `open`."""
+        self.policies = policies
+        self.home = where
+        self.database = database
+        self._clock = SystemClock()
+        self.kill_switches = KillSwitches(database, self._clock)
+        self.store = RequestStore(database, SpentMarkers(where.spent))
 
     @classmethod
-    def open(cls, policies: Path, root: Path | None = None, *, locked: bool = True) -> Self:
-        """Raises SettingsError where no gateway has been started yet, and what loading and opening raise."""
+    def open(cls, policies: Path, root: Path | None = None) -> Self:
+        """Raises SettingsError where no gateway has been started yet, and StateUnavailable."""
         where = locate(policies, root)
         if not where.database.exists():
             raise SettingsError(
                 f"there is no deployment in {where.state.parent}: start a gateway first, or name the folder with --home"
             )
-        policy = load(policies, locked=locked)
-        keys = Keys.open(where.keys / "deployment")
-        clock = SystemClock()
-        database = Database(where.database)
-        store = RequestStore(database, SpentMarkers(where.spent))
-        rules = clearing_rules(policy, Authorize(checked_grants(policy.access), policy.refs()), where, {})
-        desk = Desk(store, rules, sealer=keys, clock=clock, newest_log_ns=newest_in(where))
-        return cls(policy, where, store, desk, KillSwitches(database, clock), database)
+        return cls(policies, where, Database(where.database))
+
+    def desk(self) -> Desk:
+        """What waits for people, under the policy files as they stand, applied or not: gateways judge votes anew.
+
+        Raises PolicyError, SettingsError.
+        """
+        policy = load(self.policies, locked=False)
+        keys = Keys.open(self.home.keys / "deployment")
+        rules = clearing_rules(policy, Authorize(checked_grants(policy.access), policy.refs()), self.home, {})
+        return Desk(self.store, rules, sealer=keys, clock=self._clock, newest_log_ns=newest_in(self.home))
 
     def close(self) -> None:
         self.kill_switches.close()
@@ -82,7 +86,7 @@ class Office:
 
     def record(self, *events: Event) -> None:
         """Make events durable in the command line's origin. Raises AuditUnavailable."""
-        with _writing(self.home, self.policy.settings.audit.checkpoint_every) as append:
+        with _writing(self.home) as append:
             for event in events:
                 append(encode(event))
 
@@ -101,11 +105,11 @@ class Office:
 
 
 @contextmanager
-def _writing(where: Home, checkpoint_every: int) -> Iterator[Callable[[bytes], Position]]:
+def _writing(where: Home) -> Iterator[Callable[[bytes], Position]]:
     deadline = time.monotonic() + BUSY_S
     while True:
         try:
-            log = open_log(where, ORIGIN, SystemClock(), checkpoint_every)
+            log = open_log(where, ORIGIN, SystemClock(), AuditSettings().checkpoint_every)
             break
         except OriginBusy:
             if time.monotonic() > deadline:
@@ -117,7 +121,7 @@ def _writing(where: Home, checkpoint_every: int) -> Iterator[Callable[[bytes], P
 
 def verify_home(where: Home) -> VerifyReport:
     """Check every origin against its checkpoint and the enrolled keys. Needs no private key and no policy."""
-    return verify(where.audit, where.checkpoints, load_trusted(where.trust))
+    return verify(where.audit, where.checkpoints, load_keyrings(where.trust))
 
 
 def calls_in(where: Home) -> dict[str, LoggedCall]:

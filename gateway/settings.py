@@ -42,18 +42,26 @@ class Home:
 
 
 def locate(policies: Path, root: Path | None = None) -> Home:
-    """The folders below `root`, else below TOOLGATE_HOME, else `.toolgate` beside the policy folder."""
+    """The folders below `root`, else below TOOLGATE_HOME, else `.toolgate` beside the policy folder.
+
+    TOOLGATE_KEYS, TOOLGATE_CHECKPOINTS and TOOLGATE_TRUST give those folders places of their own.
+    """
     named = os.environ.get("TOOLGATE_HOME")
     base = root or (Path(named) if named else policies.resolve().parent / DEFAULT_FOLDER)
     base = base.absolute()
     return Home(
         state=base / "state",
         audit=base / "audit",
-        keys=base / "keys",
-        checkpoints=base / "checkpoints",
-        trust=base / "trust",
+        keys=_placed("KEYS", base / "keys"),
+        checkpoints=_placed("CHECKPOINTS", base / "checkpoints"),
+        trust=_placed("TRUST", base / "trust"),
         spent=base / "spent",
     )
+
+
+def _placed(name: str, default: Path) -> Path:
+    chosen = os.environ.get(f"TOOLGATE_{name}")
+    return Path(chosen).absolute() if chosen else default
 
 
 def prepare(where: Home) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def list_(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Jso
     from gateway.office import Office
 
     with Office.open(policies, home) as office:
-        views = office.desk.pending()
+        views = office.desk().pending()
     if as_json:
         print_json([asdict(view) for view in views])
     elif not views:
@@ -63,7 +63,7 @@ def show(
     from gateway.office import Office
 
     with Office.open(policies, home) as office:
-        view = office.desk.show(request, reveal=reveal)
+        view = office.desk().show(request, reveal=reveal)
         if view is not None and reveal:
             from gateway.domain.event import SecretRevealed
 
@@ -119,18 +119,17 @@ def _vote(
     from gateway.office import Office
 
     with Office.open(policies, home) as office:
-        view = office.desk.show(request)
+        desk = office.desk()
+        view = desk.show(request)
         if view is None:
             typer.echo("there is no such request", err=True)
             raise typer.Exit(1)
         if not _agreed(verdict, view, digest):
             raise typer.Exit(1)
         private = load_approver_key(key or key_folder() / f"{person}.key")
-        ballot = office.desk.ballot(
-            request, verdict, voter=person, sign_with=private.sign, comment=comment, shown=view.digest
-        )
-        office.record(office.desk.event(ballot))
-        after = office.desk.cast(ballot)
+        ballot = desk.ballot(request, verdict, voter=person, sign_with=private.sign, comment=comment, shown=view.digest)
+        office.record(desk.event(ballot))
+        after = desk.cast(ballot)
     word = "approved" if verdict == "approve" else "denied"
     typer.echo(f"{styled(word, 'good' if verdict == 'approve' else 'bad')} {view.id}; the request is now {after.state}")
 

@@ -34,9 +34,10 @@ def add(
     from gateway.keys import create_approver_key, load_approver_key, public_text
     from gateway.policy.enrol import enrol
     from gateway.policy.loader import load
+    from gateway.policy.lock import read_lock
 
     check_id("an approver's id", person)
-    current = load(policies)
+    current = load(policies, locked=False)
     if any(approver.id == person for approver in current.approvers.approvers):
         raise SettingsError(f"{person} is enrolled already; remove her entry from approvers.yaml first")
     path = key or key_folder() / f"{person}.key"
@@ -46,9 +47,12 @@ def add(
     else:
         public = public_text(load_approver_key(path))
     enrol(policies / "approvers.yaml", person, public, dev=dev)
-    load(policies)
+    load(policies, locked=False)
     typer.echo(f"{safe(person)} is enrolled in {policies / 'approvers.yaml'}; her private key is {path}")
-    typer.echo("running gateways learn of her when they are started again")
+    if read_lock(policies) is None:
+        typer.echo("running gateways learn of her when they are started again")
+    else:
+        typer.echo("`toolgate policy apply` puts this into force")
 
 
 @app.command("list")
@@ -58,7 +62,7 @@ def list_(policies: Policies = DEFAULT_POLICIES, as_json: Json = False) -> None:
     from gateway.authorize.stage import Authorize
     from gateway.policy.loader import load
 
-    policy = load(policies)
+    policy = load(policies, locked=False)
     authorize = Authorize(compile_grants(policy.access), policy.refs())
     rows = [
         (each, tuple(tool for tool in sorted(policy.contracts) if authorize.may_approve(each.id, tool)))

@@ -11,7 +11,7 @@ import typer
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder to create.")] = Path("policies"),
 ) -> None:
-    """Write a small policy folder to start from: two tools, two roles, a rule and an approval."""
+    """Write a small policy folder to start from."""
     import shutil
 
     from gateway.domain.errors import SettingsError

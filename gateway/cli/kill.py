@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, table
 
-app = typer.Typer(help="Kill switches: for everything, for one tool, or for one principal.", no_args_is_help=True)
+app = typer.Typer(help="Stop calls at once: all, of one tool, or of one principal.", no_args_is_help=True)
 
 Tool = Annotated[str | None, typer.Option("--tool", help="Only this tool.", show_default=False)]
 User = Annotated[str | None, typer.Option("--principal", help="Only this principal.", show_default=False)]
@@ -33,7 +33,10 @@ def on(
     policies: Policies = DEFAULT_POLICIES,
     home: Root = None,
 ) -> None:
-    """Throw a switch: the next call is denied. Without --tool or --principal, every call."""
+    """Stop calls, from the next one on.
+
+    Without --tool or --principal, every call.
+    """
     from gateway.domain.event import KillSwitchSet
     from gateway.office import Office
 

@@ -51,7 +51,7 @@ def apply(
         typer.echo(f"  {styled(word.ljust(8), 'warn')} {safe(name)}")
     if not yes and not typer.confirm("apply this?", default=False):
         raise typer.Exit(1)
-    with Office.open(policies, home, locked=False) as office:
+    with Office.open(policies, home) as office:
         done = put_into_force(office, Path(policies), found, by or getpass.getuser(), typer.echo)
     typer.echo(f"{styled('in force', 'good')}: {done.digest}; {len(done.following)} gateway(s) follow")
     for worker in done.behind:
@@ -69,7 +69,7 @@ def status(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Js
     from gateway.office import Office
     from gateway.policy_tools.apply import status as in_force
 
-    with Office.open(policies, home, locked=False) as office:
+    with Office.open(policies, home) as office:
         found = in_force(office, Path(policies))
     if as_json:
         print_json(asdict(found))

@@ -1,7 +1,7 @@
 """A dry run of one call: steps 1 to 4 as a gateway would take them, and what step 5 would ask for. Nothing is executed.
 
-The very same stages decide (I2). Only facts are given instead of looked up, limits are not counted, and where a path
-guard would open a file an empty one stands.
+The very same stages decide (I2). Only facts are given instead of looked up, `calls` says how many calls there were, and
+where a path guard would open a file an empty one stands.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Literal, final
 from gateway.authorize.casbin_oracle import checked_grants
 from gateway.authorize.stage import Authorize
 from gateway.clock import SystemClock
-from gateway.domain.call import CallContext, LimitedCall, RawCall
+from gateway.domain.call import CallContext, RawCall
 from gateway.domain.decision import Provenance, Refusal
 from gateway.domain.errors import PolicyError
 from gateway.domain.ids import Principal
 from gateway.domain.keyed import KEY_BYTES, DigestKey
 from gateway.domain.session_view import SessionView
+from gateway.limit.counters import Counters
+from gateway.limit.stage import Limit
 from gateway.parse.stage import Parse
 from gateway.policy.documents import Contract, PathGuard
 from gateway.policy.policy_set import PolicySet
@@ -125,7 +127,12 @@ class DryRun:
             return _denied(authorized, passed)
         passed.append(Passed("2 authorize", str(authorized.grant)))
         compiled = self.contracts[asked.tool]
-        limited = LimitedCall(ctx, parsed, authorized, asked.calls, ())
+        counters = Counters()
+        counters.of(asked.principal, asked.conversation).calls = asked.calls - 1
+        own = {asked.tool: self.policy.contracts[asked.tool].contract.limits}
+        limited = Limit(self.policy.settings.loop, own, counters)(authorized)
+        if isinstance(limited, Refusal):
+            return _denied(limited, passed)
         facts = self._facts(self.policy.contracts[asked.tool].contract, asked)
         validate = Validate(self.contracts, self._key, facts)
         shaped = validate.shape(limited)
