@@ -140,3 +140,24 @@ def test_c033_a_right_that_was_taken_away_is_gone_when_a_parked_call_is_resumed(
         outcome = session.resume_sync(parked.request_id)  # type: ignore[union-attr]
         assert isinstance(outcome, Denied)
         assert outcome.refusal.reason == "deny_rule"
+
+
+def test_a_kill_switch_can_be_thrown_whatever_state_the_policy_is_in(gateway: Gateway, policies: Path) -> None:
+    assert ask(gateway) is Released
+    (policies / "policy.csv").write_text("half an edit")
+    done = toolgate("kill", "on", "--by", "sec", "--why", "incident", "--policies", str(policies))
+    assert done.returncode == 0, done.stderr
+    assert ask(gateway) is Denied
+
+
+def test_an_approver_can_be_enrolled_after_a_policy_was_applied(
+    gateway: Gateway, policies: Path, tmp_path: Path
+) -> None:
+    (policies / "settings.yaml").write_text("loop: {repeats: 7}\n")
+    assert apply(policies).returncode == 0
+    done = toolgate("approvers", "add", "lea", "--key", str(tmp_path / "lea.key"), "--policies", str(policies))
+    assert done.returncode == 0, done.stderr
+    assert "toolgate policy apply" in done.stdout
+    before = gateway.policy_digest
+    assert apply(policies).returncode == 0
+    assert gateway.policy_digest != before
