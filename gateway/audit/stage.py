@@ -14,6 +14,7 @@ import orjson
 
 from gateway.alarm import alarm
 from gateway.audit.encode import clip, encode
+from gateway.audit.errors import RecordRefused
 from gateway.audit.port import Log, Position
 from gateway.audit.space import Reservation
 from gateway.domain.call import (
@@ -172,7 +173,11 @@ class Record:
             steps_us=steps_us,
         )
         try:
-            await self._append(encode(event), waits)
+            try:
+                await self._append(encode(event), waits)
+            except RecordRefused:  # what the call brought is too large for a record: then without it
+                event.arguments, event.facts = _NOTHING, {}
+                await self._append(encode(event), waits)
         except AuditUnavailable as fault:
             alarm().error("denial_not_recorded", call_id=call.ctx.id, reason=refusal.reason, fault=str(fault))
 

@@ -137,7 +137,7 @@ class Contract(Document):
     authority: tuple[str, ...] = Field(default=(), description="Parameters that say who, where or how much.")
     secrets: tuple[str, ...] = Field(default=(), description="Parameters that are never logged or released.")
     personal: tuple[str, ...] = Field(default=(), description="Parameters that are personal data.")
-    facts: dict[Slug, Fact] = Field(default_factory=dict)
+    facts: Annotated[dict[Slug, Fact], Field(max_length=16)] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     guards: dict[str, Guard] = Field(default_factory=dict)
     limits: Limits = Limits()

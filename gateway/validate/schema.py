@@ -13,6 +13,7 @@ from typing import Any, final
 
 import jsonschema
 import jsonschema_rs
+import orjson
 
 from gateway.domain.canonical import NotCanonical, plain
 from gateway.domain.errors import PolicyError
@@ -27,12 +28,16 @@ _LINEAR = jsonschema_rs.RegexOptions()
 @final
 @dataclass(frozen=True, slots=True)
 class CompiledSchema:
-    """One schema, ready to use. `closed` is what is enforced; `simple_defaults` says that no default holds a float."""
+    """One schema, ready to use. `closed` is what is enforced; `simple_defaults` says that no default holds a float.
+
+    `grows` is how many bytes of defaults one object below the root can gain, for which two bytes have to be sent.
+    """
 
     closed: Node
     accepts: Callable[[Any], bool]
     fresh: Fresh
     simple_defaults: bool
+    grows: int
     _validator: jsonschema_rs.Draft202012Validator
     _fill: Step | None
 
@@ -86,7 +91,7 @@ def compile_schema(
     except (jsonschema_rs.ValidationError, ValueError) as error:
         raise PolicyError(f"{where}: {error}", file=file, line=line) from error
     simple_defaults = all(settle(child["default"])[1] for child in _with_default(closed))
-    return CompiledSchema(closed, validator.is_valid, Fresh(coerce), simple_defaults, validator, fill)
+    return CompiledSchema(closed, validator.is_valid, Fresh(coerce), simple_defaults, _growth(closed), validator, fill)
 
 
 def _validator(schema: Node) -> jsonschema_rs.Draft202012Validator:
@@ -105,6 +110,12 @@ def _check_defaults(closed: Node, accepts: Accepts) -> None:
         settled, _ = settle(child["default"])
         if not accepts(child)(settled):
             raise ValueError(f"the default {child['default']!r} does not satisfy its own schema")
+
+
+def _growth(closed: Node) -> int:
+    """Bytes of every default below the root, each counted once: no object gains more at a time."""
+    of_root = sum(len(orjson.dumps(child)) for child in closed.get("properties", {}).values() if "default" in child)
+    return sum(len(orjson.dumps(child)) for child in _with_default(closed)) - of_root
 
 
 def _with_default(closed: Node) -> list[Node]:

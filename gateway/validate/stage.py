@@ -26,6 +26,7 @@ from gateway.validate.facts import FactContext, Facts, FactUnavailable
 from gateway.validate.guards import GuardRefused
 from gateway.validate.rules import RuleError, Scope
 
+MAX_EFFECTIVE_BYTES = 2 << 20  # twice what may be sent; with its facts it still fits into one record
 NOT_NOW = "This call could not be checked, so it was not made."
 
 
@@ -43,10 +44,14 @@ class Validate:
         ref = call.authorized.contract
         contract = self._compiled[ref.name]
         parsed = call.parsed
+        if contract.schema.grows and parsed.wire.count(b"{") * contract.schema.grows > MAX_EFFECTIVE_BYTES:
+            return _TOO_LARGE
         value, simple = contract.schema.effective(parsed.arguments, simple=parsed.simple)
         if not contract.schema.accepts(value):
             return _misfit(contract, value)
         effective = canonical(value, simple=simple)
+        if len(effective) > MAX_EFFECTIVE_BYTES:
+            return _TOO_LARGE
         return ShapedCall(
             call.ctx,
             call,
@@ -123,6 +128,14 @@ class Validate:
         if not names:
             return None
         return self._key.digest(canonical([[name, value[name]] for name in names], simple=simple), domain=domain)
+
+
+_TOO_LARGE = Refusal(
+    Step.VALIDATE,
+    ReasonCode.ARGUMENTS_TOO_LARGE,
+    f"With all defaults filled in the arguments have more than {MAX_EFFECTIVE_BYTES} bytes.",
+    "Send less, or split the work into several calls.",
+)
 
 
 def _misfit(contract: CompiledContract, value: dict[str, Any]) -> Refusal:

@@ -181,3 +181,39 @@ def test_c131_a_hidden_fallback_is_not_named_to_the_model(tmp_path: Path) -> Non
         denied = one(session, "secret_backup", word="hi")
         assert isinstance(denied, Denied)
         assert _told(denied) == _told(one(session, "no_such_tool", word="hi"))
+
+
+# how much a model may make of little
+
+
+def _growing(fn: Any) -> Any:
+    note = {"type": "string", "default": "n" * 100}
+    item = {"type": "object", "properties": {"note": note}, "additionalProperties": False}
+    made = tool(fn)
+    made.contract["parameters"]["properties"]["items"] = {"type": "array", "items": item}
+    return made
+
+
+def test_c126_defaults_that_multiply_are_refused_and_the_refusal_is_recorded(tmp_path: Path) -> None:
+    def order(items: list) -> str:  # type: ignore[type-arg]
+        return str(len(items))
+
+    with gateway_with(tmp_path, _growing(order)) as gateway:
+        session = gateway.session(ANA)
+        assert reason(one(session, "order", items=[{}] * 100_000)) == "arguments_too_large"
+        assert isinstance(one(session, "order", items=[{}] * 1_000), Released)
+        assert gateway.healthy
+    assert [each["reason"] for each in records(tmp_path, "call.denied")] == ["arguments_too_large"]
+
+
+def test_c126_numbers_that_are_longer_when_written_out_are_refused_and_recorded(tmp_path: Path) -> None:
+    def add(numbers: list) -> str:  # type: ignore[type-arg]
+        return str(len(numbers))
+
+    contract = tool(add)
+    contract.contract["parameters"]["properties"]["numbers"] = {"type": "array", "items": {"type": "number"}}
+    with gateway_with(tmp_path, contract) as gateway:
+        text = '{"numbers":[' + ",".join(["1e15"] * 190_000) + "]}"
+        outcome = gateway.session(ANA).judge_sync([ToolCall("c", "add", text)])[0]
+        assert reason(outcome) == "arguments_too_large"
+    assert len(records(tmp_path, "call.denied")) == 1
