@@ -102,10 +102,10 @@ class Breaker:
     def drain(self) -> list[tuple[str, str, int]]:
         """Denials counted and not recorded yet, as (principal, conversation, count); they count as recorded now."""
         with self._guard:
-            found = [(*key, (streak.unrecorded - 1) % COALESCED) for key, streak in self._streaks.items()]
+            kept = [(key, streak.unrecorded) for key, streak in self._streaks.items() if streak.unrecorded]
             for streak in self._streaks.values():
                 streak.unrecorded = 0
-        return [each for each in found if each[2] > 0]
+        return [(*key, left) for key, counted in kept if (left := (counted - 1) % COALESCED)]
 
 
 @final
