@@ -11,6 +11,8 @@ from dataclasses import fields, is_dataclass
 
 import orjson
 
+from gateway.audit.errors import RecordRefused
+from gateway.audit.framing import OWN_PREFIX, RESERVED
 from gateway.domain.event import FORMAT_VERSION, Event
 
 _PREFIXES: dict[type, bytes] = {}
@@ -20,13 +22,20 @@ MAX_TEXT = 512  # characters of untrusted text (tool names asked for, details) t
 
 def encode(event: Event) -> bytes:
     """`{"v":1,"kind":...,<the fields of the event>}` without a newline."""
-    prefix = _PREFIXES.get(type(event))
-    if prefix is None:
-        prefix = _PREFIXES[type(event)] = b'{"v":%d,"kind":"%s",' % (FORMAT_VERSION, event.kind.encode())
+    prefix = _PREFIXES.get(type(event)) or _prefix(type(event))
     try:
         return prefix + orjson.dumps(event, default=_placeholder, option=orjson.OPT_NON_STR_KEYS)[1:]
     except orjson.JSONEncodeError:  # half a character, a huge integer, a cycle: rare, so found only when it has failed
         return prefix + orjson.dumps(_writable(event, 0), default=_placeholder)[1:]
+
+
+def _prefix(kind: type[Event]) -> bytes:
+    """How every event of this kind begins. Raises RecordRefused if a field has one of the framing's names."""
+    taken = [field.name for field in fields(kind) if field.name in RESERVED]
+    if taken:
+        raise RecordRefused(f"{kind.__name__} has the fields {', '.join(taken)}, which are the log's own; rename them")
+    prefix = _PREFIXES[kind] = OWN_PREFIX + b'%d,"kind":"%b",' % (FORMAT_VERSION, kind.kind.encode())
+    return prefix
 
 
 def clip(text: str, most: int = MAX_TEXT) -> str:

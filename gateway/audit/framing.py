@@ -19,6 +19,7 @@ MAX_BODY_BYTES: Final = 4 << 20  # readers hold one record at a time; effective 
 MAX_FRAME_BYTES: Final = 192  # 45 fixed + seq 20 + origin 63 + time 27 + mono 20 + newline, rounded up
 MAX_LINE_BYTES: Final = MAX_BODY_BYTES + MAX_FRAME_BYTES
 RESERVED: Final = ("seq", "origin", "time", "mono_ns")
+OWN_PREFIX: Final = b'{"v":'  # how our own events begin; `audit.encode` makes sure of their fields' names, once a kind
 _MENTIONS_RESERVED: Final = re.compile(b'"(?:%b)"' % "|".join(RESERVED).encode()).search
 
 
@@ -30,8 +31,8 @@ def check_body(body: bytes) -> None:
         raise RecordRefused("the body holds a raw newline or NUL; encode it as JSON first")
     if len(body) > MAX_BODY_BYTES:
         raise RecordRefused(f"the body has {len(body)} bytes, at most {MAX_BODY_BYTES} are stored")
-    if _MENTIONS_RESERVED(body):  # rare: a nested field or a value may carry the name, a top-level field may not
-        _check_top_level(body)
+    if not body.startswith(OWN_PREFIX) and _MENTIONS_RESERVED(body):
+        _check_top_level(body)  # a nested field or a value may carry the name, a top-level field may not
 
 
 def _check_top_level(body: bytes) -> None:
