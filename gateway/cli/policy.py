@@ -188,3 +188,105 @@ def lint(
         typer.echo("nothing to find" if not findings else f"{len(findings)} finding(s)")
     if any(finding.level == "error" for finding in findings) or (strict and findings):
         raise typer.Exit(1)
+
+
+Log = Annotated[
+    Path | None,
+    typer.Option("--log", help="The audit folder to replay. Default: the deployment's own.", show_default=False),
+]
+
+
+@app.command()
+def impact(
+    candidate: Annotated[Path, typer.Argument(help="The policy folder that would be applied.")],
+    log: Log = None,
+    policies: Policies = DEFAULT_POLICIES,
+    home: Root = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Show so many single calls.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Which recorded calls a candidate would decide otherwise. Exit code 1 if there are any."""
+    from gateway.policy.loader import load
+    from gateway.policy_tools.impact import impact as impact_of
+    from gateway.policy_tools.impact import recorded_calls
+    from gateway.settings import locate
+
+    audit = log or locate(policies, home).audit
+    found = impact_of(load(candidate, locked=False), recorded_calls(audit))
+    if as_json:
+        print_json(
+            {
+                "judged": found.judged,
+                "same": found.same,
+                "undecidable": dict(found.undecidable),
+                "changes": [
+                    {
+                        "call": change.call.call_id,
+                        "place": f"{change.call.origin}#{change.call.seq}",
+                        "tool": change.call.question.tool,
+                        "principal": change.call.question.principal,
+                        "before": change.call.decision,
+                        "after": change.after,
+                        "rule": change.rule or None,
+                    }
+                    for change in found.changes
+                ],
+            }
+        )
+    else:
+        typer.echo(
+            f"{found.judged} recorded calls judged again: {found.same} as before, {len(found.changes)} otherwise"
+        )
+        for (kind, tool, who, rule), count in found.groups():
+            word = styled(kind, "bad" if kind.startswith("deny") else "warn")
+            typer.echo(f"  {count:5}  {word}  {safe(tool)} by {safe(who)}{f'  ({rule})' if rule else ''}")
+        for change in found.changes[:limit]:
+            place = f"{safe(change.call.origin)}#{change.call.seq}"
+            typer.echo(styled(f"         {place}  {safe(change.call.call_id)}", "dim"))
+        for why, count in found.undecidable.most_common():
+            typer.echo(f"  {count:5}  undecidable: {safe(why)}")
+    if found.changes:
+        raise typer.Exit(1)
+
+
+@app.command()
+def unused(log: Log = None, policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Json = False) -> None:
+    """Grants and tools that no recorded call used: candidates for removal."""
+    from gateway.policy.loader import load
+    from gateway.policy_tools.impact import recorded_calls
+    from gateway.policy_tools.impact import unused as unused_in
+    from gateway.settings import locate
+
+    grants, tools = unused_in(load(policies, locked=False), recorded_calls(log or locate(policies, home).audit))
+    if as_json:
+        print_json({"grants": grants, "tools": tools})
+        return
+    for grant in grants:
+        typer.echo(f"  grant  {safe(grant)}")
+    for tool in tools:
+        typer.echo(f"  tool   {safe(tool)}")
+    typer.echo("every grant and tool was used" if not grants and not tools else "nobody used these in the log")
+
+
+@app.command()
+def schema(
+    folder: Annotated[Path, typer.Argument(help="Where to write the JSON Schemas.")] = Path("schemas"),
+) -> None:
+    """Write the JSON Schema of each document, so that editors complete and check policy files."""
+    import json
+
+    from gateway.policy import documents
+    from gateway.policy_tools.tables import Table
+
+    folder.mkdir(parents=True, exist_ok=True)
+    models: dict[str, type[documents.Document]] = {
+        "contract": documents.Contract,
+        "settings": documents.Settings,
+        "approvers": documents.Approvers,
+        "table": Table,
+    }
+    for name, model in models.items():
+        path = folder / f"{name}.schema.json"
+        path.write_text(json.dumps(model.model_json_schema(by_alias=True), indent=2) + "\n", encoding="utf-8")
+        typer.echo(f"wrote {path}")
+    typer.echo("first line of a contract: # yaml-language-server: $schema=<path>/contract.schema.json")

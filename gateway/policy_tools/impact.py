@@ -1,0 +1,184 @@
+"""What a candidate policy would have decided about calls that really happened: `toolgate policy impact`.
+
+Each recorded call is judged again by the candidate, with the arguments and the facts as they were recorded. What the
+log cannot answer (a masked or personal argument, a fact that was never looked up, a denial for a limit or a fault) is
+counted as undecidable and never guessed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, final
+
+from gateway.audit.intents import origins_in
+from gateway.audit.read import read_origin
+from gateway.domain.errors import PolicyError, UsageError
+from gateway.policy.policy_set import PolicySet
+from gateway.policy_tools.dry import Decision, DryRun, Question
+
+# Denials that say something about the policy; the others were about load, limits, grants or faults.
+_OF_POLICY: Final = frozenset({"unknown_tool", "not_granted", "deny_rule", "schema", "guard", "rule", "rule_error"})
+_OF_ACCESS: Final = frozenset({"unknown_tool", "not_granted", "deny_rule"})  # denied before arguments were looked at
+_ORDER: Final = {("deny", "allow"): 0, ("deny", "escalate"): 1, ("escalate", "allow"): 2, ("allow", "escalate"): 3}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One call as the log has it. `why_not` says why it cannot be judged again, if so."""
+
+    origin: str
+    seq: int
+    call_id: str
+    decision: Decision
+    reason: str
+    question: Question
+    why_not: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A call that the candidate would decide otherwise. `rule` is the line of the candidate that decides."""
+
+    call: Recorded
+    after: Decision
+    reason: str
+    rule: str
+
+    @property
+    def kind(self) -> tuple[Decision, Decision]:
+        return self.call.decision, self.after
+
+
+@final
+@dataclass(slots=True)
+class Impact:
+    """`same` and `judged` count calls; `undecidable` counts by reason. `changes` are the riskiest first."""
+
+    judged: int = 0
+    same: int = 0
+    changes: list[Change] = field(default_factory=list)
+    undecidable: Counter[str] = field(default_factory=Counter)
+
+    def groups(self) -> list[tuple[tuple[str, str, str, str], int]]:
+        """(before -> after, tool, principal, rule) and how many calls, riskiest and most frequent first."""
+        counted = Counter(
+            (f"{c.call.decision} -> {c.after}", c.call.question.tool, c.call.question.principal, c.rule)
+            for c in self.changes
+        )
+        order = {f"{a} -> {b}": number for (a, b), number in _ORDER.items()}
+        return sorted(counted.items(), key=lambda item: (order.get(item[0][0], 9), -item[1], item[0]))
+
+
+def recorded_calls(audit_root: Path) -> Iterator[Recorded]:
+    """Every call that was decided, in every origin, once: by its intent, its denial, or its request for approval."""
+    for origin in origins_in(audit_root):
+        asked: set[str] = set()
+        for stored in read_origin(audit_root, origin):
+            record = stored.record
+            if record is None:
+                continue
+            kind = record.get("kind")
+            if kind == "approval.requested":
+                yield _recorded(origin, stored.seq, record, "escalate", "")
+            elif kind == "call.denied" and record.get("asked"):
+                yield _recorded(origin, stored.seq, record, "deny", str(record.get("reason")))
+            elif (
+                kind == "call.intent"
+                and record["call"]["request_id"] is None
+                and record["call"]["call_id"] not in asked
+            ):
+                asked.add(record["call"]["call_id"])  # a retried call has an intent for each attempt
+                yield _recorded(origin, stored.seq, record, "allow", "")
+
+
+def impact(candidate: PolicySet, calls: Iterable[Recorded]) -> Impact:
+    """Judge every call again. Raises PolicyError only where the candidate cannot be compiled."""
+    found = Impact()
+    with DryRun(candidate) as run:
+        for call in calls:
+            if call.why_not:
+                found.undecidable[call.why_not] += 1
+                continue
+            try:
+                verdict = run.judge(call.question)
+            except (PolicyError, UsageError) as error:
+                found.undecidable[str(error)] += 1
+                continue
+            if call.reason in _OF_ACCESS and verdict.reason not in _OF_ACCESS:
+                why = (
+                    f"{call.question.tool} is now granted to {call.question.principal}; the arguments are not recorded"
+                )
+                found.undecidable[why] += 1
+                continue
+            if verdict.reason == "fact_unavailable":
+                found.undecidable["the candidate asks for a fact that was not recorded"] += 1
+                continue
+            found.judged += 1
+            if verdict.decision == call.decision:
+                found.same += 1
+            else:
+                rule = str(verdict.rules[0]) if verdict.rules else ""
+                found.changes.append(Change(call, verdict.decision, verdict.reason, rule))
+    found.changes.sort(key=lambda change: (_ORDER.get(change.kind, 9), change.call.origin, change.call.seq))
+    return found
+
+
+def unused(policy: PolicySet, calls: Iterable[Recorded]) -> tuple[list[str], list[str]]:
+    """Grants (`policy.csv:line subject tool action`) and tools that no recorded call used."""
+    called: set[tuple[str, str]] = set()
+    for call in calls:
+        if call.decision != "deny":
+            called.add((call.question.principal, call.question.tool))
+    with DryRun(policy) as run:
+        roles = {who: {f"role:{role}" for role in run.grants.roles_of(who)} for who, _ in called}
+    grants = [
+        f"policy.csv:{row.line} {row.subject} {row.tool} {row.action}"
+        for row in policy.access.grants
+        if row.allow
+        and row.action != "approve"
+        and not any(tool == row.tool and row.subject in ({f"user:{who}"} | roles[who]) for who, tool in called)
+    ]
+    used_tools = {tool for _, tool in called}
+    return grants, [tool for tool in sorted(policy.contracts) if tool not in used_tools]
+
+
+def _recorded(origin: str, seq: int, record: dict[str, Any], decision: Decision, reason: str) -> Recorded:
+    about = record["call"]
+    arguments = record.get("arguments") or {}
+    question = Question(
+        principal=about["principal"],
+        tool=str(about.get("tool") or record.get("asked")),
+        arguments=arguments,
+        on_behalf_of=about.get("on_behalf_of"),
+        conversation=about["conversation"],
+        facts=record.get("facts") or {},
+        fallback=about.get("parent_id") is not None,
+    )
+    return Recorded(origin, seq, about["call_id"], decision, reason, question, _why_not(record, decision, reason))
+
+
+def _why_not(record: dict[str, Any], decision: Decision, reason: str) -> str:
+    if decision == "deny" and reason not in _OF_POLICY:
+        return f"it was denied for another reason than policy ({reason})"
+    if (
+        decision == "deny"
+        and record.get("effective_digest") is None
+        and reason in ("schema", "not_granted", "deny_rule")
+    ):
+        return "its arguments were not recorded"
+    if record.get("personal"):
+        return "some of its arguments are personal and stand apart"
+    if _masked(record.get("arguments")):
+        return "some of its arguments are secret"
+    return ""
+
+
+def _masked(value: object) -> bool:
+    if isinstance(value, dict):
+        return "$hmac" in value or any(_masked(item) for item in value.values())
+    return isinstance(value, list) and any(_masked(item) for item in value)

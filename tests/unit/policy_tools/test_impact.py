@@ -1,0 +1,112 @@
+"""A candidate policy against calls that really happened, from a real log."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway import Gateway, Principal, ToolCall
+from gateway.policy.loader import load
+from gateway.policy_tools.impact import Impact, impact, recorded_calls, unused
+
+STARTER = Path(__file__).parents[3] / "gateway" / "starter_policies"
+
+
+def get_order_status(order_id: str) -> dict[str, str]:
+    return {"order_id": order_id, "state": "delivered"}
+
+
+def initiate_refund(order_id: str, amount_cents: int, reason: str) -> dict[str, object]:
+    return {"order_id": order_id, "amount_cents": amount_cents, "reason": reason}
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(STARTER, tmp_path / "policies"))
+
+
+@pytest.fixture
+def audit(policies: Path, tmp_path: Path) -> Path:
+    """What one afternoon left behind: look-ups, refunds small and large, a refusal, and a call of something unknown."""
+    home = tmp_path / "home"
+    with Gateway.from_policies(policies, home=home) as gateway:
+        gateway.register(get_order_status)
+        text = (policies / "tools/initiate_refund.yaml").read_text()
+        assert "enum: [damaged, late, wrong_item]" in text
+        gateway.register(initiate_refund)
+        session = gateway.session(Principal("ana"), conversation="afternoon")
+
+        def ask(number: int, name: str, arguments: str) -> None:
+            session.judge_sync([ToolCall(f"call_{number}", name, arguments)])
+
+        ask(1, "get_order_status", '{"order_id":"A-1001"}')
+        ask(2, "get_order_status", '{"order_id":"A-1002"}')
+        ask(3, "initiate_refund", '{"order_id":"A-1001","amount_cents":4000,"reason":"late"}')
+        ask(4, "initiate_refund", '{"order_id":"A-1002","amount_cents":9000,"reason":"late"}')
+        ask(5, "initiate_refund", '{"order_id":"A-1003","amount_cents":25000,"reason":"late"}')
+        ask(6, "initiate_refund", '{"order_id":"A-1003","amount_cents":"all of it","reason":"late"}')
+        ask(7, "drop_tables", "{}")
+    return home / "audit"
+
+
+def of(policies: Path, audit: Path) -> Impact:
+    return impact(load(policies), recorded_calls(audit))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_the_same_policy_changes_nothing(policies: Path, audit: Path) -> None:
+    found = of(policies, audit)
+    assert found.changes == []
+    assert found.judged == found.same == 6
+    assert sum(found.undecidable.values()) == 1, "arguments that did not fit are not recorded"
+
+
+def test_a_tighter_rule_names_the_calls_it_would_have_stopped(policies: Path, audit: Path) -> None:
+    edit(policies / "tools/initiate_refund.yaml", "<= 10000", "<= 5000")
+    found = of(policies, audit)
+    assert [(c.kind, c.call.question.arguments) for c in found.changes] == [
+        (("allow", "escalate"), {"order_id": "A-1002", "amount_cents": 9000, "reason": "late"})
+    ]
+    assert "large_refund" in found.changes[0].rule
+
+
+def test_a_looser_rule_comes_first(policies: Path, audit: Path) -> None:
+    edit(policies / "tools/initiate_refund.yaml", "args.amount_cents <= 10000", "args.amount_cents > 5000")
+    kinds = [change.kind for change in of(policies, audit).changes]
+    assert kinds == [("escalate", "allow"), ("allow", "escalate")]
+
+
+def test_what_was_forbidden_and_would_be_granted_is_never_guessed(policies: Path, audit: Path) -> None:
+    text = (policies / "tools/get_order_status.yaml").read_text()
+    (policies / "tools/drop_tables.yaml").write_text(text.replace("tool: get_order_status", "tool: drop_tables"))
+    rows = "\np, role:support, drop_tables, see, allow\np, role:support, drop_tables, call, allow\n"
+    (policies / "policy.csv").write_text((policies / "policy.csv").read_text() + rows)
+    found = of(policies, audit)
+    assert found.changes == []
+    assert any("drop_tables is now granted to ana" in why for why in found.undecidable)
+
+
+def test_a_fact_nobody_recorded_is_undecidable(policies: Path, audit: Path) -> None:
+    fact = "facts: {order: {provider: order, args: [order_id]}}\nrules:\n"
+    rule = "  - {id: real, require: facts.order.exists == true, tell_model: No.}\n"
+    edit(policies / "tools/initiate_refund.yaml", "rules:\n", fact + rule)
+    found = of(policies, audit)
+    assert found.undecidable["the candidate asks for a fact that was not recorded"] == 3
+
+
+def test_unused_rights_are_named(policies: Path, audit: Path) -> None:
+    rows = "p, role:support, spare, see, allow\np, role:support, spare, call, allow\n"
+    text = (policies / "tools/get_order_status.yaml").read_text()
+    (policies / "tools/spare.yaml").write_text(text.replace("tool: get_order_status", "tool: spare"))
+    (policies / "policy.csv").write_text((policies / "policy.csv").read_text() + rows)
+    grants, tools = unused(load(policies), recorded_calls(audit))
+    assert tools == ["spare"]
+    assert all("spare" in grant for grant in grants)
+    assert len(grants) == 2
