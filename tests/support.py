@@ -135,14 +135,15 @@ def gateway_with(base: Path, *tools: Tool, log: Log | None = None, **more: Any) 
 def vote(base: Path, *request_ids: str, by: str = "bob", verdict: Any = "approve") -> None:
     """An approver looks at each request and signs, as the command line does."""
     with Office.open(base / "policies", base / "home") as office:
+        desk = office.desk()
         for request_id in request_ids:
-            view = office.desk.show(request_id)
+            view = desk.show(request_id)
             assert view is not None
-            ballot = office.desk.ballot(
+            ballot = desk.ballot(
                 request_id, verdict, voter=by, sign_with=person(base / "people", by).sign, shown=view.digest
             )
-            office.record(office.desk.event(ballot))
-            office.desk.cast(ballot)
+            office.record(desk.event(ballot))
+            desk.cast(ballot)
 
 
 _calls = iter(range(10**9))

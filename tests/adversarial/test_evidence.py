@@ -18,8 +18,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway import Principal, ToolCall
+from gateway.audit.encode import encode
 from gateway.audit.intents import logged_calls
 from gateway.domain.call import Outcome, Parked, Released, Unknown
+from gateway.domain.event import LogRepaired
 from gateway.office import Office, verify_home
 from gateway.session import Session
 from gateway.settings import locate
@@ -154,7 +156,7 @@ def test_c111_a_request_that_cannot_be_recorded_is_not_parked(tmp_path: Path, fa
         assert reason(one(gateway.session(ANA), "pay", order="A")) == "audit_unavailable"
         files.heal()
     with Office.open(tmp_path / "policies", tmp_path / "home") as office:
-        assert office.desk.pending() == ()
+        assert office.desk().pending() == ()
 
 
 @pytest.fixture
@@ -267,11 +269,19 @@ def test_c120_hostile_text_stays_inside_one_line(tmp_path: Path) -> None:
         session = gateway.session(ANA)
         assert result(one(session, "say", text=legal)) == hostile
         session.judge_sync([ToolCall(hostile, hostile, "{}")])
-        session.judge_sync([ToolCall("half \ud800", "say", json.dumps({"text": "t"}))])
     every = records(tmp_path)
     assert [each["seq"] for each in every] == list(range(len(every)))
     assert records(tmp_path, "call.intent")[0]["arguments"] == {"text": legal}
     assert verify_home(locate(tmp_path / "policies", tmp_path / "home")).ok
+
+
+def test_c120_c121_an_event_is_encoded_whatever_stands_in_it() -> None:
+    circle: dict[str, object] = {}
+    circle["again"] = circle
+    for hostile in ("half \ud800", 2**70, object(), circle, {1: "x"}, b"bytes", {"a": ["\udfff", 10**30]}):
+        written = encode(LogRepaired("d", (hostile,)))  # type: ignore[arg-type]
+        assert json.loads(written)["kind"] == "log.repaired"
+        assert b"\n" not in written
 
 
 class Loud(Exception):

@@ -58,22 +58,28 @@ def test_c141_a_nested_call_that_needs_a_person_is_denied(tmp_path: Path, kind: 
     assert not records(tmp_path, "approval.requested")
 
 
-def test_c141_a_nested_call_cannot_redeem_a_grant(tmp_path: Path) -> None:
-
+@pytest.mark.parametrize("what", ["resume", "confirm"])
+def test_c141_a_tool_can_neither_agree_nor_redeem(tmp_path: Path, what: str) -> None:
     sessions: list[Any] = []
     requests: list[str] = []
 
     def risky() -> str:
         return "happened"
 
-    def outer() -> str:
-        return reason(sessions[0].resume_sync(requests[0]))
+    def outer() -> None:
+        if what == "resume":
+            sessions[0].resume_sync(requests[0])
+        else:
+            sessions[0].confirm(requests[0])
 
     with gateway_with(tmp_path, tool(outer), tool(risky, risk="high")) as gateway:
         sessions.append(gateway.session(ANA, conversation="c"))
         requests.append(one(sessions[0], "risky").request_id)  # type: ignore[union-attr]
         vote(tmp_path, requests[0])
-        assert result(one(sessions[0], "outer")) == "may_not_park"
+        outcome = one(sessions[0], "outer")
+        assert isinstance(outcome, Released)
+        assert outcome.failure is not None
+        assert "host application" in outcome.failure.detail
         assert result(sessions[0].resume_sync(requests[0])) == "happened"
 
 
