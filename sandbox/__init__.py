@@ -15,11 +15,16 @@ from sandbox.failure import (
     ProfileError,
     RunCancelled,
     SandboxError,
+    SandboxOverloaded,
     SandboxRefused,
     SandboxUnavailable,
 )
 from sandbox.image.lock import default_lock, pinned
+from sandbox.outputs import Artifact
+from sandbox.pool import Pool
+from sandbox.queue import FairQueue
 from sandbox.result import SandboxResult, Verdict
+from sandbox.session import Mark, Sessions
 from sandbox.spec import SandboxProfile, SandboxSpec
 
 __all__ = [
@@ -28,12 +33,18 @@ __all__ = [
     "SandboxSpec",
     "SandboxResult",
     "Verdict",
+    "Artifact",
     "DockerEngine",
+    "Pool",
+    "Sessions",
+    "Mark",
+    "FairQueue",
     "pinned",
     "default_lock",
     "SandboxError",
     "SandboxUnavailable",
     "SandboxRefused",
+    "SandboxOverloaded",
     "ImageNotPinned",
     "ProfileError",
     "InputRefused",

@@ -55,3 +55,11 @@ class RunCancelled(SandboxError):
 
 class ImageBuildError(SandboxError):
     """The sandbox image could not be built."""
+
+
+class SandboxOverloaded(SandboxError):
+    """No room for another run or session now. `reason` says which bound was met."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the sandbox is full: {reason}; try again later, or allow more")
+        self.reason = reason

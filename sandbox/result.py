@@ -1,6 +1,6 @@
-"""What a run ends in. The verdict comes from Docker's State; the two texts are the program's own claim.
+"""What a run ends in. The verdict is the host's; texts, value and artifacts are the program's own claim.
 
-Guarantee: `stdout` and `stderr` hold no control, bidi or invisible character and no invalid UTF-8; what the
+Guarantee: `stdout`, `stderr` and `value` hold no control, bidi or invisible character and no invalid UTF-8; what the
 program wrote in their place is shown as an escape such as `\\x1b` or `\\u202e`.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+from sandbox.outputs import Artifact
 
 
 class Verdict(StrEnum):
@@ -25,9 +27,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxResult:
-    """One run. `duration_s` is from the container's start to its end as seen by the host, in seconds.
+    """One run. `duration_s` is how long the host waited for the code, in seconds.
 
-    `exit_code` is None where Docker gave none. `detail` is for operators and says what the sandbox met.
+    `exit_code` is None where there was none. `value` is the repr of the last statement, where that is an expression
+    other than None, at most 16 KiB. `artifacts` are the files of `/tmp/out`, and `left_out` says which were not taken
+    and why. `cpu_s` and `peak_bytes` are of the whole container; None where nobody could say. `alive`: a session
+    whose variables and files are still there. `detail` is for operators and says what the sandbox met.
     """
 
     verdict: Verdict
@@ -38,6 +43,12 @@ class SandboxResult:
     image_id: str
     container_id: str
     detail: str = ""
+    value: str | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    left_out: tuple[str, ...] = ()
+    cpu_s: float | None = None
+    peak_bytes: int | None = None
+    alive: bool = False
 
     @property
     def succeeded(self) -> bool:

@@ -134,9 +134,9 @@ def test_c101_names_that_stay_taken_are_a_fault(daemon: Daemon, monkeypatch: pyt
 
 def test_c102_a_container_that_is_already_gone_at_removal_is_no_error(daemon: Daemon) -> None:
     class Preceded(DockerEngine):
-        def _remove(self, client: Any, container: str) -> None:
+        def remove(self, client: Any, container: str) -> None:
             client.remove_container(container, force=True)
-            super()._remove(client, container)
+            super().remove(client, container)
 
     result = Preceded(owner=daemon.engine.owner).run(daemon.spec, b"print(1)")
     assert (result.verdict, result.stdout, result.detail) == (Verdict.OK, "1\n", "")

@@ -1,9 +1,9 @@
-"""The frame that the host writes is the one that the in-container runner reads."""
+"""What the host sends is what `sandbox/image/runner.py` documents, and nothing that does not fit is sent."""
 
 from __future__ import annotations
 
-import os
-import threading
+import io
+import struct
 from pathlib import Path
 
 import pytest
@@ -13,52 +13,61 @@ from hypothesis import strategies as st
 
 from sandbox import SandboxProfile
 from sandbox.failure import InputRefused
-from sandbox.frame import INPUT_NAME, frame
-from sandbox.image import runner
+from sandbox.frame import INPUT_NAME, MOST_FILES, MOST_OUTPUT_BYTES, Request, encoded, greeting
 
-SPEC = SandboxProfile.from_mapping(
-    yaml.safe_load((Path(__file__).parents[3] / "policies/sandbox/python.yaml").read_text())
-).pinned_to("sha256:" + "a" * 64)
+DOCUMENT = yaml.safe_load((Path(__file__).parents[3] / "policies/sandbox/python.yaml").read_text())
+SPEC = SandboxProfile.from_mapping(DOCUMENT).pinned_to("sha256:" + "a" * 64)
 
 
-def read_back(data: bytes) -> tuple[dict[str, bytes], bytes, bytes]:
-    """Inputs, code and what is left on descriptor 0, read by the runner's own function."""
-    reading, writing = os.pipe()
-    kept = os.dup(0)
-    os.dup2(reading, 0)
-    writer = threading.Thread(target=lambda: (os.write(writing, data), os.close(writing)))
-    writer.start()
-    try:
-        inputs, code = runner.read_frame()
-        return inputs, code, os.read(0, 1 << 16)
-    finally:
-        writer.join()
-        os.dup2(kept, 0)
-        os.close(kept)
-        os.close(reading)
+def read_back(data: bytes) -> tuple[Request, int]:
+    """The request and its alarm, read by a second reading of the documented format."""
+    wire = io.BytesIO(data)
+
+    def number(form: str) -> int:
+        return int(struct.unpack(form, wire.read(struct.calcsize(form)))[0])
+
+    keep, alarm, files, size = struct.unpack(">BIIQ", wire.read(17))
+    assert (files, size) == (MOST_FILES, MOST_OUTPUT_BYTES)
+    inputs = {}
+    for _ in range(number(">I")):
+        name = wire.read(number(">H")).decode()
+        inputs[name] = wire.read(number(">Q"))
+    stdin = wire.read(number(">Q"))
+    code = wire.read(number(">Q"))
+    assert wire.read() == b""
+    return Request(code, inputs, stdin, bool(keep)), alarm
 
 
 names = st.from_regex(INPUT_NAME, fullmatch=True)
 
 
-@given(st.dictionaries(names, st.binary(max_size=200), max_size=5), st.binary(max_size=500), st.binary(max_size=50))
-def test_round_trip_leaves_the_rest_to_the_program(inputs: dict[str, bytes], code: bytes, rest: bytes) -> None:
-    assert read_back(frame(SPEC, code, inputs) + rest) == (inputs, code, rest)
+@given(
+    st.dictionaries(names, st.binary(max_size=200), max_size=5),
+    st.binary(max_size=500),
+    st.binary(max_size=50),
+    st.booleans(),
+    st.floats(0.1, 20_000),
+)
+def test_round_trip(inputs: dict[str, bytes], code: bytes, stdin: bytes, keep: bool, seconds: float) -> None:
+    request = Request(code, inputs, stdin, keep)
+    read, alarm = read_back(encoded(SPEC, request, seconds))
+    assert read == request
+    assert seconds < alarm <= seconds + 6  # the container outlives the host's patience, by little
+
+
+def test_the_greeting_names_what_to_load() -> None:
+    spec = SandboxProfile.from_mapping({**DOCUMENT, "preload": ["json", "csv"]}).pinned_to("sha256:" + "a" * 64)
+    assert greeting(spec) == b"TGSB2\n\0\0\0\x08json\ncsv"
+    assert greeting(SPEC) == b"TGSB2\n\0\0\0\0"
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "/etc/x", ".hidden", "a\n", "a\0", "é", "-rf", "x" * 101])
 def test_an_input_is_one_plain_file_name(name: str) -> None:
     with pytest.raises(InputRefused):
-        frame(SPEC, b"", {name: b""})
+        encoded(SPEC, Request(b"", {name: b""}), 1)
 
 
-def test_code_and_inputs_together_keep_to_the_cap() -> None:
-    frame(SPEC, b"x" * 10, {"a": b"y" * (SPEC.input_cap - 10)})
+def test_code_stdin_and_inputs_together_keep_to_the_cap() -> None:
+    encoded(SPEC, Request(b"x" * 10, {"a": b"y" * (SPEC.input_cap - 15)}, b"12345"), 1)
     with pytest.raises(InputRefused, match="exceed"):
-        frame(SPEC, b"x" * 11, {"a": b"y" * (SPEC.input_cap - 10)})
-
-
-@pytest.mark.parametrize("cut", [0, 3, 8, 20])
-def test_a_cut_frame_runs_nothing(cut: int) -> None:
-    with pytest.raises(EOFError):
-        read_back(frame(SPEC, b"print(1)", {"a": b"b"})[:cut])
+        encoded(SPEC, Request(b"x" * 10, {"a": b"y" * (SPEC.input_cap - 15)}, b"123456"), 1)
