@@ -290,3 +290,30 @@ def schema(
         path.write_text(json.dumps(model.model_json_schema(by_alias=True), indent=2) + "\n", encoding="utf-8")
         typer.echo(f"wrote {path}")
     typer.echo("first line of a contract: # yaml-language-server: $schema=<path>/contract.schema.json")
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="The policy folder as it is.")],
+    after: Annotated[Path, typer.Argument(help="The policy folder as it would be.")],
+    as_json: Json = False,
+) -> None:
+    """What a change means: what breaks the model, what widens or narrows rights, what only rewords."""
+    from dataclasses import asdict
+
+    from gateway.policy.loader import load
+    from gateway.policy_tools.diff import diff as compare
+
+    found = compare(load(before, locked=False), load(after, locked=False))
+    if as_json:
+        print_json({"differences": [asdict(d) for d in found.differences], "lists_changed": list(found.lists_changed)})
+        return
+    colours = {"widens": "bad", "breaks": "warn", "narrows": "good", "rewords": "dim"}
+    for each in found.differences:
+        typer.echo(f"{styled(each.meaning.ljust(8), colours[each.meaning])} {safe(each.subject)}: {safe(each.what)}")
+    if found.lists_changed:
+        typer.echo(
+            f"other bytes in the tool list (prompt caches start anew): {', '.join(map(safe, found.lists_changed))}"
+        )
+    if not found.differences:
+        typer.echo("the two mean the same")
