@@ -13,7 +13,7 @@ from typing import Self, final
 
 from gateway.audit.encode import encode
 from gateway.audit.errors import OriginBusy
-from gateway.audit.intents import LoggedCall, logged_calls, origins_in
+from gateway.audit.intents import LoggedCall, logged_calls
 from gateway.audit.lock import held
 from gateway.audit.origin import load_keyrings
 from gateway.audit.port import Position
@@ -35,7 +35,7 @@ from gateway.policy.loader import load
 from gateway.settings import Home, locate
 from gateway.state.database import Database
 from gateway.state.kill_switches import KillSwitches
-from gateway.wiring import clearing_rules, newest_in, one_start_at_a_time, open_log, reconcile_dead
+from gateway.wiring import clearing_rules, enrolled_origins, newest_in, one_start_at_a_time, open_log, reconcile_dead
 
 ORIGIN = "command-line"
 BUSY_S = 10.0  # another command may be writing: its turn is short
@@ -125,5 +125,5 @@ def verify_home(where: Home) -> VerifyReport:
 
 
 def calls_in(where: Home) -> dict[str, LoggedCall]:
-    """Every call with an intent, in every origin."""
-    return logged_calls(where.audit, origins_in(where.audit))
+    """Every call with an intent, in every enrolled origin."""
+    return logged_calls(where.audit, enrolled_origins(where))

@@ -203,9 +203,8 @@ def reconcile_dead(store: RequestStore, where: Home, *, own: str | None = None) 
 
     `own` is the origin this process has just taken. Call it within `one_start_at_a_time`. The living explain their own.
     """
-    trusted = load_trusted(where.trust)
-    every = origins_in(where.audit)
-    dead = [each for each in every if each == own or (each in trusted and not _alive(where, each))]
+    every = enrolled_origins(where)
+    dead = [each for each in every if each == own or not _alive(where, each)]
     calls = logged_calls(where.audit, every)  # read after we know who is dead: nothing more is written to those
     for origin in dead:
         intents = {
@@ -214,6 +213,12 @@ def reconcile_dead(store: RequestStore, where: Home, *, own: str | None = None) 
             if call.origin == origin
         }
         reconcile(store, origin, intents)
+
+
+def enrolled_origins(where: Home) -> list[str]:
+    """Those whose word counts: what nobody enrolled is for `verify` to report, and neither settles nor burns."""
+    trusted = load_trusted(where.trust)
+    return [origin for origin in origins_in(where.audit) if origin in trusted]
 
 
 def _alive(where: Home, origin: str) -> bool:

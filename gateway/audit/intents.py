@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from gateway.audit.errors import LogDamaged
 from gateway.audit.read import read_origin
 
 _ABOUT = (b'"kind":"call.intent"', b'"kind":"call.outcome"', b'"kind":"call.settled"')
@@ -45,28 +46,43 @@ class LoggedCall:
 
 
 def logged_calls(audit_root: Path, origins: Iterable[str]) -> dict[str, LoggedCall]:
-    """Every call with an intent in `origins`, by call id; the newest attempt of a retried one."""
+    """Every call with an intent in `origins`, by call id; the newest attempt of a retried one.
+
+    Name only origins whose word counts: one that nobody enrolled could settle what is in doubt. Raises LogDamaged.
+    """
     calls: dict[str, LoggedCall] = {}
-    settled: dict[str, str] = {}
+    settled: dict[tuple[str, str], str] = {}
     for origin in origins:
         for stored in read_origin(audit_root, origin):
-            record = stored.record
-            if record is None or not any(mark in stored.line for mark in _ABOUT):
+            if stored.record is None or not any(mark in stored.line for mark in _ABOUT):
                 continue
-            kind = record.get("kind")
-            if kind == "call.intent":
-                call = _intent(origin, stored.seq, record)
-                calls[call.call_id] = call
-            elif kind == "call.outcome":
-                known = calls.get(record["call"]["call_id"])
-                if known is not None and known.origin == origin and known.seq == record["intent_seq"]:
-                    known.outcome, known.detail = record["status"], record["detail"]
-            elif kind == "call.settled":
-                settled[record["call_id"]] = record["finding"]
-    for call_id, finding in settled.items():
-        if call_id in calls:
+            try:
+                _note(origin, stored.seq, stored.record, calls, settled)
+            except (KeyError, TypeError) as error:
+                raise LogDamaged(origin, f"a record lacks what its kind must have ({error})", stored.seq) from error
+    for (origin, call_id), finding in settled.items():
+        if call_id in calls and calls[call_id].origin == origin:
             calls[call_id].settled = finding
     return calls
+
+
+def _note(
+    origin: str,
+    seq: int,
+    record: dict[str, Any],
+    calls: dict[str, LoggedCall],
+    settled: dict[tuple[str, str], str],
+) -> None:
+    match record.get("kind"):
+        case "call.intent":
+            call = _intent(origin, seq, record)
+            calls[call.call_id] = call
+        case "call.outcome":
+            known = calls.get(record["call"]["call_id"])
+            if known is not None and known.origin == origin and known.seq == record["intent_seq"]:
+                known.outcome, known.detail = record["status"], record["detail"]
+        case "call.settled":
+            settled[record["intent_origin"], record["call_id"]] = record["finding"]
 
 
 def origins_in(audit_root: Path) -> tuple[str, ...]:

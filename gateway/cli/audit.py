@@ -90,7 +90,7 @@ def unfinished(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json
     else:
         table(
             (
-                (call.call_id, safe(call.tool), safe(call.principal), call.outcome or "none yet", call.time)
+                tuple(map(safe, (call.call_id, call.tool, call.principal, call.outcome or "none yet", call.time)))
                 for call in calls
             ),
             ("call", "tool", "principal", "outcome", "began"),
@@ -163,7 +163,7 @@ def _line(record: dict[str, Any]) -> str:
     kind = str(record.get("kind"))
     more = record.get("reason") or record.get("status") or record.get("verdict") or record.get("finding") or ""
     detail = record.get("rule") or record.get("code") or ""
-    time = str(record.get("time"))[11:23]
+    time = safe(str(record.get("time"))[11:23])
     style = {"call.denied": "bad", "call.outcome": "good"}.get(kind, "dim")
     place = f"{str(record.get('origin'))[:SHORT]}#{record.get('seq')}"
     said = " ".join(safe(each) for each in (who, what, more, detail) if each)
