@@ -33,15 +33,25 @@ def apply(
     home: Root = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Check everything, show what changes, write the lock. From then on only these files are ever loaded."""
+    """Check, lint and test; show what changes; write the lock. From then on only these files are ever loaded."""
     import getpass
 
     from gateway.office import Office
     from gateway.policy.lock import read_lock
     from gateway.policy_tools.apply import apply as put_into_force
     from gateway.policy_tools.apply import candidate, changed_files
+    from gateway.policy_tools.lint import lint as lint_of
+    from gateway.policy_tools.tables import read_tables, run_tables
 
     found = candidate(policies)
+    problems = [f"{each.place}: {each.what}" for each in lint_of(found) if each.level == "error"]
+    report = run_tables(found, read_tables(policies))
+    problems += [f"{each.file}:{each.line}: {each.problem}" for each in report.results if each.problem]
+    for problem in problems:
+        typer.echo(f"  {styled('error', 'bad')} {safe(problem)}")
+    if problems:
+        typer.echo("nothing was applied: mend these first (`toolgate policy lint`, `toolgate policy test`)")
+        raise typer.Exit(1)
     lock = read_lock(policies)
     changes = changed_files(lock.files if lock is not None else {}, found.files)
     if not changes:

@@ -41,7 +41,7 @@ def policies(tmp_path: Path) -> Path:
 
 def grant(folder: Path, effect: str) -> None:
     rows = f"p, user:ana, echo, see, {effect}\np, user:ana, echo, call, {effect}\n"
-    (folder / "policy.csv").write_text(rows + "p, user:eve, echo, see, allow\n")
+    (folder / "policy.csv").write_text(rows + "p, user:eve, echo, see, allow\np, user:max, echo, approve, allow\n")
 
 
 def toolgate(*words: str) -> subprocess.CompletedProcess[str]:
@@ -161,3 +161,20 @@ def test_an_approver_can_be_enrolled_after_a_policy_was_applied(
     before = gateway.policy_digest
     assert apply(policies).returncode == 0
     assert gateway.policy_digest != before
+
+
+def test_a_failing_table_or_an_error_of_the_linter_stops_it(gateway: Gateway, policies: Path) -> None:
+    (policies / "tests").mkdir()
+    case = "{name: x, principal: ana, call: {tool: echo, arguments: {text: x}}, expect: deny}"
+    (policies / "tests" / "t.yaml").write_text(f"table: t\ncases: [{case}]\n")
+    (policies / "settings.yaml").write_text("loop: {repeats: 7}\n")
+    done = apply(policies)
+    assert done.returncode == 1
+    assert "tests/t.yaml:2: expected deny, got allow" in done.stdout
+    (policies / "tests" / "t.yaml").write_text(f"table: t\ncases: [{case.replace('deny', 'allow')}]\n")
+    contract = CONTRACT.format(tool="echo").replace("effect: none", "effect: external")
+    (policies / "tools" / "echo.yaml").write_text(contract)
+    done = apply(policies)
+    assert done.returncode == 1
+    assert "neither a rule nor an approval" in done.stdout
+    assert ask(gateway) is Released
