@@ -1,4 +1,4 @@
-"""Catalogue, a folder beside the log (C128, C130): what nobody enrolled neither settles, nor burns, nor hides anything."""
+"""Catalogue, a folder beside the log (C128, C130): what nobody enrolled neither settles, nor burns, nor hides."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def _forge(base: Path, origin: str, *lines: Record) -> None:
     folder = base / "home" / "audit" / origin
     folder.mkdir(parents=True)
     framed = [{"seq": n, "origin": origin, "time": "2026-01-01T00:00:00.000000Z", "mono_ns": 1} for n in range(9)]
-    text = "".join(json.dumps(frame | line) + "\n" for frame, line in zip(framed, lines, strict=False))
+    text = "".join(
+        json.dumps(frame | line, separators=(",", ":")) + "\n" for frame, line in zip(framed, lines, strict=False)
+    )
     (folder / "00000000.jsonl").write_text(text)
 
 
