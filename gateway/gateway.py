@@ -185,6 +185,14 @@ class Gateway:
         if problems:
             raise ContractMismatch(f"{tool!r} and {loaded.ref.source} disagree: {'; '.join(problems)}")
 
+    def artifact(self, sha256: str) -> bytes | None:
+        """A file that sandboxed code gave back, by the digest in the tool's result; None once it is forgotten.
+
+        Held in memory by this process, the oldest forgotten first. The code's claim: treat it like an upload.
+        """
+        found = (runner.artifact(sha256) for runner in self._runtime.runners.values())
+        return next((content for content in found if content is not None), None)
+
     # conversations
 
     def session(

@@ -71,7 +71,7 @@ class Office:
         """
         policy = load(self.policies, locked=False)
         keys = Keys.open(self.home.keys / "deployment")
-        rules = clearing_rules(policy, Authorize(checked_grants(policy.access), policy.refs()), self.home, {})
+        rules = clearing_rules(policy, Authorize(checked_grants(policy.access), policy.refs()), self.home, lambda *_: None)
         return Desk(self.store, rules, sealer=keys, clock=self._clock, newest_log_ns=newest_in(self.home))
 
     def close(self) -> None:

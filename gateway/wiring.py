@@ -35,6 +35,7 @@ from gateway.clear.recovery import LoggedIntent, reconcile
 from gateway.clear.stage import Clear
 from gateway.clear.store import RequestStore
 from gateway.clock import SystemClock
+from gateway.domain.call import CallContext
 from gateway.domain.canonical import canonical
 from gateway.domain.errors import SettingsError
 from gateway.domain.event import LogRepaired
@@ -99,6 +100,8 @@ class Runtime:
     def close(self) -> None:
         """Sign the log and give everything back. Idempotent."""
         self.own_loop.close()
+        for runner in self.runners.values():
+            runner.close()
         self.workers.close()
         self.own.shutdown(wait=True)
         self.kill_switches.close()
@@ -226,15 +229,23 @@ def _alive(where: Home, origin: str) -> bool:
 
 
 def clearing_rules(
-    policy: PolicySet, authorize: Authorize, where: Home, boxes: Mapping[str, dict[str, object]]
+    policy: PolicySet,
+    authorize: Authorize,
+    where: Home,
+    sandbox_of: Callable[[str, CallContext], dict[str, object] | None],
 ) -> Rules:
-    """The policy as far as it concerns approvals. `boxes` says in which sandbox a tool would run."""
+    """The policy as far as it concerns approvals. `sandbox_of` says in what a tool would run for this caller."""
+
+    def described(tool: str, ctx: CallContext) -> str | None:
+        box = sandbox_of(tool, ctx)
+        return None if box is None else canonical(box).decode()
+
     return Rules(
         contracts={tool: loaded.contract for tool, loaded in policy.contracts.items()},
         approvers=policy.approvers.approvers,
         may_approve=authorize.may_approve,
         trusted_hosts=EnrolledHosts(where.trust),
-        sandbox_of=lambda tool: canonical(boxes[tool]).decode() if tool in boxes else None,
+        sandbox_of=described,
         pending_requests=policy.settings.loop.pending_requests,
     )
 
@@ -265,8 +276,9 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         personal={tool: each.personal for tool, each in compiled.items() if each.personals},
         labels={tool: dict(contract.result.labels) for tool, contract in contracts.items()},
     )
-    rules = clearing_rules(policy, authorize, runtime.home, boxes)
     doors = {tool: _door(contract, compiled[tool], runtime) for tool, contract in contracts.items()}
+    execute = Execute(runtime.registry, doors)
+    rules = clearing_rules(policy, authorize, runtime.home, execute.sandbox_of)
     newest = newest_in(runtime.home)
     stages = Stages(
         digest=policy.digest,
@@ -289,7 +301,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
             newest_log_ns=newest,
         ),
         record=record,
-        execute=Execute(runtime.registry, doors),
+        execute=execute,
         release=Release({tool: _exit(each, compiled[tool]) for tool, each in contracts.items()}, runtime.secrets),
         locks=runtime.locks,
     )

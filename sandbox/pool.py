@@ -19,7 +19,7 @@ from typing import Final, final
 
 from sandbox import frame as framing
 from sandbox.docker import Container, DockerEngine
-from sandbox.failure import RunCancelled, SandboxError
+from sandbox.failure import RunCancelled, SandboxError, SandboxUnavailable
 from sandbox.result import SandboxResult
 from sandbox.run import bounded, perform
 from sandbox.spec import SandboxSpec
@@ -94,7 +94,7 @@ class Pool:
         while True:
             with self._guard:
                 if self._closed:
-                    raise RuntimeError("the pool is closed")
+                    raise SandboxUnavailable("the pool is closed")
                 if not self._waiting:
                     return None
                 since, container = self._waiting.popleft()
@@ -160,7 +160,7 @@ class Pool:
             log.warning("leftover containers could not be looked for: %s", fault)
 
     def close(self) -> None:
-        """Remove every container of this pool. Runs under way end first. Idempotent."""
+        """Remove every waiting container; one that runs is removed when its run is over. Idempotent."""
         with self._guard:
             if self._closed:
                 return

@@ -18,7 +18,7 @@ from typing import Final, final
 
 from sandbox import frame as framing
 from sandbox.docker import Container, DockerEngine
-from sandbox.failure import RunCancelled, SandboxOverloaded
+from sandbox.failure import RunCancelled, SandboxOverloaded, SandboxUnavailable
 from sandbox.result import SandboxResult
 from sandbox.run import bounded, perform
 from sandbox.spec import SandboxSpec
@@ -127,7 +127,7 @@ class Sessions:
             self.expire()
             with self._guard:
                 if self._closed:
-                    raise RuntimeError("the sessions are closed")
+                    raise SandboxUnavailable("the sessions are closed")
                 session = self._open.get(key)
                 if session is None:
                     if len(self._open) >= self._most:

@@ -9,6 +9,7 @@ from typing import Protocol, final
 
 from sqlalchemy import Connection
 
+from gateway.domain.call import CallContext
 from gateway.policy.documents import Approver, Contract
 
 
@@ -35,12 +36,13 @@ class Rules:
 
     `contracts` by tool. `approvers` are the enrolled people. `may_approve(voter, tool)` asks the policy whether she
     holds `approve` on that tool now. `trusted_hosts` maps the key id of an enrolled host process to its raw Ed25519
-    public key. `sandbox_of(tool)` names the sandbox profile and image the tool would run in now, or None.
+    public key. `sandbox_of(tool, ctx)` names the sandbox the tool would run in now, and the state
+    of the session it would find there, or None.
     """
 
     contracts: Mapping[str, Contract]
     approvers: tuple[Approver, ...]
     may_approve: Callable[[str, str], bool]
     trusted_hosts: Mapping[str, bytes]
-    sandbox_of: Callable[[str], str | None]
+    sandbox_of: Callable[[str, CallContext], str | None]
     pending_requests: int

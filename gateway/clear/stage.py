@@ -233,7 +233,7 @@ class Clear:
             tool=tool,
             contract_digest=call.contract.digest,
             effective_digest=shaped.digest,
-            sandbox=self._rules.sandbox_of(tool),
+            sandbox=self._rules.sandbox_of(tool, ctx),
             expires=Instant(now.wall_ns + life, now.boot_ns + life, now.boot_id),
             display_digest=display_digest(dossier),
         )
@@ -304,7 +304,7 @@ class Clear:
             "tool": (call.contract.name, bound.tool),
             "contract or tool code": (call.contract.digest, bound.contract_digest),
             "on_behalf_of": (None if ctx.on_behalf_of is None else ctx.on_behalf_of.id, bound.on_behalf_of),
-            "sandbox": (self._rules.sandbox_of(bound.tool), bound.sandbox),
+            "sandbox": (self._rules.sandbox_of(bound.tool, ctx), bound.sandbox),
         }
         changed = [name for name, (present, asked) in now.items() if present != asked]
         return f"changed since it was asked: {', '.join(changed)}" if changed else None

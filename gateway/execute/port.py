@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Protocol, final
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose code it is: turns are shared out by `principal`, and a session belongs to all three together."""
+
+    principal: str
+    on_behalf_of: str | None
+    conversation: str
 
 
 @final
@@ -23,8 +34,22 @@ class CodeRun:
 class CodeRunner(Protocol):
     """Runs code in one profile. Blocking. Raises SandboxUnavailable: then nothing ran, or nothing can be said."""
 
-    def run(self, code: str, deadline_s: float) -> CodeRun: ...
+    def run(self, code: str, deadline_s: float, caller: Caller, cancel: threading.Event, *, stateful: bool) -> CodeRun:
+        """Setting `cancel` ends the run and its container. `stateful`: in the caller's session, begun if need be."""
+        ...
 
     def identity(self) -> dict[str, object]:
         """Profile and image digest, as grants bind them and records carry them."""
+        ...
+
+    def mark(self, caller: Caller) -> dict[str, object] | None:
+        """Which state of the caller's session a run would find now; None where it would find none."""
+        ...
+
+    def artifact(self, sha256: str) -> bytes | None:
+        """A file that a run of this process gave back, by the digest in its result; None once it is forgotten."""
+        ...
+
+    def close(self) -> None:
+        """End every container. Idempotent."""
         ...

@@ -8,6 +8,7 @@ it took effect, as an `Ambiguous` that becomes `Unknown` (I5). `os._exit` in a t
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -20,7 +21,7 @@ from gateway.domain.decision import ReasonCode, Refusal, Step
 from gateway.domain.errors import ComponentFault, described
 from gateway.domain.waits import DeadlineExceeded, Waits
 from gateway.execute.encode import Encoded, encode_result
-from gateway.execute.port import CodeRunner
+from gateway.execute.port import Caller, CodeRunner
 from gateway.execute.registry import Registered, Registry
 from gateway.policy.documents import Execution
 from gateway.waiting import ToolEscaped, contained
@@ -45,6 +46,10 @@ SANDBOX_GRACE_S = 30.0  # create, start and remove around the code's own deadlin
 
 class SandboxUnavailable(ComponentFault):
     """Code could not be contained, so it was not run."""
+
+
+class SandboxBusy(SandboxUnavailable):
+    """There was no room for another run, so it was not begun."""
 
 
 @final
@@ -87,6 +92,14 @@ class Execute:
             return None
         detail = f"no function is registered as {tool!r}; call gateway.register"
         return Refusal(Step.EXECUTE, ReasonCode.NOT_REGISTERED, NOT_NOW, detail=detail)
+
+    def sandbox_of(self, tool: str, ctx: CallContext) -> dict[str, object] | None:
+        """In what `tool` would run for this caller now: profile, image and, if stateful, the state of the session."""
+        door = self._doors[tool]
+        if door.runner is None:
+            return None
+        box = door.runner.identity()
+        return box | {"session": door.runner.mark(asking(ctx))} if door.execution.stateful else box
 
     def fallback(self, outcome: Outcome) -> str | None:
         """The tool to call instead, if this one ran, failed for good, and names one."""
@@ -142,18 +155,30 @@ class Execute:
         runner = door.runner
         if runner is None:
             return _failed(call, "temporarily_unavailable", "no sandbox is available")
-        code, limit = arguments["code"], door.execution.deadline_s
+        code, limit, stateful = arguments["code"], door.execution.deadline_s, door.execution.stateful
+        caller, cancel = asking(call.ctx), threading.Event()
         try:
-            run = await waits.worker(lambda: runner.run(code, limit), limit + SANDBOX_GRACE_S)
+            run = await waits.worker(
+                lambda: runner.run(code, limit, caller, cancel, stateful=stateful), limit + SANDBOX_GRACE_S
+            )
+        except SandboxBusy as full:
+            return _failed(call, "sandbox_overloaded", str(full))
         except SandboxUnavailable as fault:
             return _failed(call, "sandbox_unavailable", str(fault))
         except DeadlineExceeded:
             return _failed(call, "timeout", "the sandbox did not answer in time")
         except asyncio.CancelledError as cancelled:
             return Ambiguous("cancelled while code ran in the sandbox", cancelled)
+        finally:
+            cancel.set()  # nobody waits any more: what still runs is ended
         body = encode_result(run.value).body
         failure = None if run.ok else Failure(run.code, "The code did not finish.", detail=run.code)
         return Executed(call.ctx, call, body, failure, run.evidence)
+
+
+def asking(ctx: CallContext) -> Caller:
+    """Whose session the code of this call runs in."""
+    return Caller(ctx.principal.id, None if ctx.on_behalf_of is None else ctx.on_behalf_of.id, ctx.conversation)
 
 
 async def _run(registered: Registered, execution: Execution, arguments: dict[str, Any], waits: Waits) -> Encoded:

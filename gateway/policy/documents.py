@@ -107,6 +107,9 @@ class Execution(Document):
     inline: bool = Field(default=False, description="Run a sync function on the caller's thread, without a deadline.")
     deadline_s: Seconds = 30.0
     sandbox: Slug | None = Field(default=None, description="Profile in sandbox/: `code` runs in a container.")
+    stateful: bool = Field(
+        default=False, description="Variables and files live on between the calls of one conversation."
+    )
     retries: Annotated[int, Field(ge=0, le=3)] = Field(
         default=0, description="After 1 s, 2 s, 4 s. Only with `idempotent: true`."
     )
@@ -176,6 +179,9 @@ class Contract(Document):
             raise Misplaced(message, "execution", "retries")
         if self.execution.inline and self.execution.sandbox:
             raise Misplaced("`inline` and `sandbox` exclude each other. Remove one", "execution", "inline")
+        if self.execution.stateful and (self.execution.sandbox is None or self.serialize_by):
+            message = "`stateful` needs a `sandbox`, and takes turns by itself: remove `serialize_by`"
+            raise Misplaced(message, "execution", "stateful")
         escalates = any(rule.otherwise == "escalate" for rule in self.rules)
         if escalates and self.approval is not None and self.approval.when == "never":
             message = "`when: never` contradicts a rule with `otherwise: escalate`. Use `when: rules`"

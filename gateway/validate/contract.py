@@ -32,7 +32,8 @@ class ContractRule:
 class CompiledContract:
     """What step 4 needs of one tool. `always` is asked of every call, `escalation` of one that a rule escalates.
 
-    `reads` are the variables that its rules name, taken together.
+    `reads` are the variables that its rules name, taken together. `shares` names the sandbox in which calls of one
+    conversation find what those before them left.
     """
 
     ref: ContractRef
@@ -45,6 +46,7 @@ class CompiledContract:
     personals: frozenset[str]
     effect_key: tuple[str, ...]
     serialize_by: tuple[str, ...]
+    shares: str | None
     always: tuple[Obligation, ...]
     escalation: str
 
@@ -83,6 +85,7 @@ class CompiledContract:
             personals=frozenset(contract.personal) - secrets,
             effect_key=tuple(sorted(contract.effect_key)),
             serialize_by=tuple(sorted(contract.serialize_by)),
+            shares=contract.execution.sandbox if contract.execution.stateful else None,
             always=_always(contract, Provenance(source.file, lines.get("approval", source.line), "approval")),
             escalation="approval" if contract.clearance.approvers else "confirmation",
         )

@@ -59,9 +59,17 @@ class Validate:
             effective,
             self._key.digest(effective, domain=b"effective"),
             self._masked(contract, value, effective, simple=simple),
-            self._name(contract.serialize_by, value, b"serialize", simple=simple),
+            self._session(call, contract.shares)
+            if contract.shares is not None
+            else self._name(contract.serialize_by, value, b"serialize", simple=simple),
             self._name(contract.effect_key, value, b"effect", simple=simple),
         )
+
+    def _session(self, call: LimitedCall, shares: str) -> str:
+        """Runs in one session take turns from here to release, so that none comes between a check and its use (I13)."""
+        ctx = call.ctx
+        whose: list[object] = [shares, ctx.principal.id, ctx.on_behalf_of and ctx.on_behalf_of.id, ctx.conversation]
+        return self._key.digest(canonical(whose), domain=b"session")
 
     async def judge(
         self, call: ShapedCall, waits: Waits, session: SessionView, effect_generation: int

@@ -95,7 +95,7 @@ class World:
             approvers=tuple(self.approvers.values()),
             may_approve=lambda voter, tool: (voter, tool) in self.may,
             trusted_hosts=dict(self.hosts),
-            sandbox_of=self.images.get,
+            sandbox_of=lambda tool, _: self.images.get(tool),
             pending_requests=self.pending_requests,
         )
 

@@ -63,7 +63,7 @@ def test_closing_leaves_nothing_and_refuses_more(daemon: Daemon) -> None:
     pool.close()  # while they are still starting
     assert ids(daemon) == set()
     pool.close()
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(SandboxUnavailable, match="closed"):
         pool.run(b"print(1)")
 
 
