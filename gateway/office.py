@@ -30,9 +30,8 @@ from gateway.domain.errors import SettingsError, UsageError
 from gateway.domain.event import CallSettled, Event
 from gateway.keys import Keys
 from gateway.policy.documents import AuditSettings
-from gateway.policy.documents import AuditSettings
 from gateway.policy.loader import load
-from gateway.settings import Home, locate
+from gateway.settings import Home, check_custody, locate
 from gateway.state.database import Database
 from gateway.state.kill_switches import KillSwitches
 from gateway.wiring import clearing_rules, enrolled_origins, newest_in, one_start_at_a_time, open_log, reconcile_dead
@@ -62,6 +61,7 @@ class Office:
             raise SettingsError(
                 f"there is no deployment in {where.state.parent}: start a gateway first, or name the folder with --home"
             )
+        check_custody(where)
         return cls(policies, where, Database(where.database))
 
     def desk(self) -> Desk:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -35,6 +36,10 @@ class Home:
     checkpoints: Path
     trust: Path
     spent: Path
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return self.state, self.audit, self.keys, self.checkpoints, self.trust, self.spent
 
     @property
     def database(self) -> Path:
@@ -70,16 +75,34 @@ def prepare(where: Home) -> tuple[str, ...]:
         for outer in (where.state, where.audit):
             if inner == outer or outer in inner.parents:
                 raise SettingsError(f"the {name} folder {inner} lies inside {outer}: give it a place of its own")
+    base = where.state.parent
+    base.mkdir(parents=True, mode=0o700, exist_ok=True)
     made: list[str] = []
-    for folder in (where.state, where.audit, where.keys, where.checkpoints, where.trust, where.spent):
+    for folder in where.folders:
         if not folder.is_dir():
             folder.mkdir(parents=True, mode=0o700)
             made.append(str(folder))
-    base = where.state.parent
+    check_custody(where)
     ignore = base / ".gitignore"
     if made and not ignore.exists():
         ignore.write_text("*\n", encoding="utf-8")  # keys and evidence never belong in a repository
     return tuple(made)
+
+
+def check_custody(where: Home) -> None:
+    """Refuse folders that somebody else could change: who may write trust, spent marks or state may approve."""
+    for folder in where.folders:
+        found = folder.stat()
+        if found.st_uid not in (0, os.geteuid()):
+            raise SettingsError(f"{folder} belongs to user {found.st_uid}: give it to the user who runs this")
+        if found.st_mode & 0o022:
+            raise SettingsError(
+                f"{folder} can be written by others. Run `chmod go-w {folder}` and look at what is in it"
+            )
+    base = where.state.parent
+    mode = base.stat().st_mode
+    if mode & 0o002 and not mode & stat.S_ISVTX:
+        raise SettingsError(f"{base} can be written by anybody, who could exchange what lies in it: `chmod o-w {base}`")
 
 
 def default_origin() -> str:

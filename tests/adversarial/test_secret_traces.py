@@ -81,7 +81,7 @@ def test_c122_an_approver_is_shown_the_fact_without_the_secret(tmp_path: Path) -
         outcome = one(gateway.session(ANA), "pay", pin=PIN)
         assert isinstance(outcome, Parked)
         with Office.open(tmp_path / "policies", tmp_path / "home") as office:
-            view = office.desk.show(outcome.request_id)
+            view = office.desk().show(outcome.request_id)
     assert view is not None
     assert dict(view.facts) == {"owner": f'"{MASK} belongs to Lea"'}
 
@@ -148,7 +148,7 @@ def test_c132_a_payload_that_looks_like_a_secret_is_shown_to_the_approver(tmp_pa
         outcome = one(gateway.session(ANA), "send", text=payload)
         assert isinstance(outcome, Parked)
         with Office.open(tmp_path / "policies", tmp_path / "home") as office:
-            view = office.desk.show(outcome.request_id)
+            view = office.desk().show(outcome.request_id)
     assert view is not None
     (argument,) = view.arguments
     assert json.loads(argument.value) == payload
