@@ -16,16 +16,21 @@ from pathlib import Path
 from typing import Any, final
 
 from gateway.admit import Admit, Breaker
+from gateway.audit.cadence import Cadence
+from gateway.audit.cosignature import WitnessKey
 from gateway.audit.encode import encode
+from gateway.audit.errors import NoteInvalid
 from gateway.audit.intents import logged_calls, origins_in
+from gateway.audit.keeper import Witnessing
 from gateway.audit.lock import held
 from gateway.audit.log import AuditLog
 from gateway.audit.newest import newest_record_ns
 from gateway.audit.note import Signer
-from gateway.audit.origin import enroll, load_signer, load_trusted
+from gateway.audit.origin import enroll, load_keyrings, load_signer, load_trusted
 from gateway.audit.port import Log
 from gateway.audit.segment import Place
 from gateway.audit.stage import Record
+from gateway.audit.witness import Book, HttpWitness, Witness
 from gateway.authorize.casbin_oracle import checked_grants
 from gateway.authorize.stage import Authorize
 from gateway.clear.desk import Desk
@@ -49,7 +54,7 @@ from gateway.limit.counters import Counters
 from gateway.limit.stage import Limit
 from gateway.parse.stage import Parse
 from gateway.pipeline import Stages
-from gateway.policy.documents import Contract, PathGuard
+from gateway.policy.documents import AuditSettings, Contract, PathGuard, WitnessSettings
 from gateway.policy.policy_set import LoadedContract, PolicySet
 from gateway.release import Exit, Release, Secrets
 from gateway.serialize import KeyedLocks
@@ -123,7 +128,7 @@ def open_runtime(
     signer = _enrolled(where, origin)
     with one_start_at_a_time(where):
         if log is None:
-            log = open_log(where, origin, clock, policy.settings.audit.checkpoint_every)
+            log = open_log(where, origin, clock, policy.settings.audit)
         try:
             database = Database(where.database)
             store = RequestStore(database, SpentMarkers(where.spent))
@@ -170,18 +175,41 @@ def _enrolled(where: Home, origin: str) -> Signer:
     return load_signer(origin, where.keys, where.trust)
 
 
-def open_log(where: Home, origin: str, clock: Clock, checkpoint_every: int) -> AuditLog:
+def open_log(where: Home, origin: str, clock: Clock, settings: AuditSettings) -> AuditLog:
     """Take `origin` for this process. Raises OriginBusy, LogDamaged, NotRecorded, KeyProblem."""
+    named = settings.witness
     return AuditLog(
         where.audit,
         where.checkpoints,
         _enrolled(where, origin),
         clock,
+        keys=load_keyrings(where.trust)[origin],
         report=lambda aside: encode(
             LogRepaired(f"{aside.size} bytes that stood where record {aside.seq} belongs", (aside.path.name,))
         ),
-        checkpoint_every=checkpoint_every,
+        cadence=Cadence(
+            records=settings.checkpoint_every,
+            seconds=settings.checkpoint_seconds,
+            rotate_bytes=settings.rotate_mb << 20,
+            rotate_seconds=settings.rotate_hours * 3600,
+        ),
+        witnessing=_witnessing(where, named) if named is not None else None,
     )
+
+
+def _witnessing(where: Home, named: WitnessSettings) -> Witnessing:
+    try:
+        keys = (WitnessKey.parse(named.key),) if named.key is not None else ()
+    except NoteInvalid as error:
+        raise SettingsError(f"settings.yaml, audit.witness.key: {error.why}") from error
+    return Witnessing(open_witness(where, named), keys=keys, required=named.required, close_s=2 * named.timeout_s)
+
+
+def open_witness(where: Home, named: WitnessSettings) -> Witness:
+    """The witness that the policy names. Nothing is asked of it yet."""
+    if named.url is not None:
+        return HttpWitness(named.url, named.timeout_s)
+    return Book(Path(str(named.folder)).expanduser(), lambda: load_keyrings(where.trust))
 
 
 @contextmanager

@@ -94,7 +94,17 @@ WORDS: dict[str, dict[str, str]] = {
     },
     "AuditSettings": {
         "checkpoint_every": "Records between two signed checkpoints.",
+        "checkpoint_seconds": "A record waits no longer for its signature.",
+        "rotate_mb": "A segment this long is closed at the next checkpoint, and a new one begun.",
+        "rotate_hours": "A segment whose first record is this old is closed at the next checkpoint.",
+        "witness": "A second place that remembers the last checkpoint.",
         "preview_chars": "Characters of each released result kept in the log.",
+    },
+    "WitnessSettings": {
+        "folder": "A folder on another volume; or",
+        "url": "the address of a witness that speaks C2SP tlog-witness.",
+        "timeout_s": "The longest single wait for its network.",
+        "required": "Deny new calls while it does not agree. A witness that contradicts always denies.",
     },
     "AnswerCheck": {"on_secret": "Hold a final answer with a secret back, or mask the secret."},
     "Approver": {

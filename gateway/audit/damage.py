@@ -21,6 +21,8 @@ class Kind(StrEnum):
     FORK = "fork"
     CHECKPOINT_MISSING = "checkpoint-missing"
     CHECKPOINT_INVALID = "checkpoint-invalid"
+    RETIREMENT_INVALID = "retirement-invalid"
+    ROLLED_BACK = "rolled-back"
     UNKNOWN_ORIGIN = "unknown-origin"
 
 

@@ -75,3 +75,40 @@ class KeyProblem(ToolgateError):
         self.path = path
         self.why = why
         super().__init__(f"key {path}: {why}")
+
+
+class WitnessUnavailable(ToolgateError):
+    """The witness could not be asked: nothing is known, so nothing is proved."""
+
+    def __init__(self, witness: str, why: str) -> None:
+        self.witness = witness
+        self.why = why
+        super().__init__(
+            f"the witness {witness} cannot be reached: {why}. Records go on being written if the policy allows it, "
+            "but a rolled-back log would not show. Bring the witness back."
+        )
+
+
+class WitnessRefused(ToolgateError):
+    """The witness does not take this checkpoint. `status` is the HTTP status it means."""
+
+    def __init__(self, witness: str, why: str, status: int) -> None:
+        self.witness = witness
+        self.why = why
+        self.status = status
+        super().__init__(
+            f"the witness {witness} refuses the checkpoint ({status}): {why}. Compare the keys it trusts with ours; "
+            "if they agree, treat the log as evidence of tampering."
+        )
+
+
+class WitnessConflict(ToolgateError):
+    """The witness keeps another checkpoint than we thought: one of `size` records, -1 if it does not say."""
+
+    def __init__(self, witness: str, size: int) -> None:
+        self.witness = witness
+        self.size = size
+        super().__init__(
+            f"the witness {witness} has seen {size} records of another or a longer history. "
+            "Keep the files as evidence and run `toolgate audit verify --witness`."
+        )

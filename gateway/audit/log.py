@@ -18,14 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
+from gateway.audit.cadence import Cadence
 from gateway.audit.errors import ForkedWriter, LogDamaged, NotRecorded
 from gateway.audit.files import Files, OsFiles
 from gateway.audit.framing import check_body
+from gateway.audit.keeper import Keeper, Witnessing
+from gateway.audit.keyring import Keyring
 from gateway.audit.note import Signer
 from gateway.audit.port import Position
 from gateway.audit.segment import Place
 from gateway.audit.space import Reservation, reserved_size
-from gateway.audit.store import CHECKPOINT_EVERY, Entry, Quarantine, Store
+from gateway.audit.store import Entry, Quarantine, Store
 from gateway.domain.instant import Clock
 
 
@@ -58,16 +61,23 @@ class AuditLog:
         *,
         report: Callable[[Quarantine], bytes],
         files: Files | None = None,
-        checkpoint_every: int = CHECKPOINT_EVERY,
+        keys: Keyring | None = None,
+        cadence: Cadence | None = None,
+        witnessing: Witnessing | None = None,
     ) -> None:
         """Open the origin that `signer` is named after. `report` makes the record about bytes that were set aside.
+
+        `keys` says whose signatures count, where there are older ones than the signer's. `witnessing` is asked first:
+        a log behind what it has seen is not opened.
 
         Raises OriginBusy, LogDamaged, NotRecorded.
         """
         self.origin = signer.verifier.name
         self.key_id = signer.verifier.key_id.hex()
         place = Place(self.origin, audit_root, checkpoints_root)
-        self._store = Store(place, signer, clock, files or OsFiles(), report, checkpoint_every)
+        cadence = cadence or Cadence()
+        ring = keys or Keyring(signer.verifier)
+        self._store = Store(place, signer, ring, clock, files or OsFiles(), report, cadence)
         self._pid = os.getpid()
         self._mutex = threading.Lock()
         self._led = False  # somebody leads; while False the queue is empty
@@ -75,6 +85,16 @@ class AuditLog:
         self._queue: list[_Pending] = []
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._witnessing = witnessing
+        if witnessing is not None:
+            try:
+                self._tell()
+            except LogDamaged:
+                self._store.close(sign=False)
+                raise
+        self._keeper = Keeper(self.origin, cadence.seconds, self._sign_due, self._lagging, self._tell_or_hold)
+        if witnessing is not None:
+            self._store.told = self._keeper.poke
         _open_logs.add(self)
 
     @property
@@ -86,6 +106,12 @@ class AuditLog:
     def fault(self) -> NotRecorded | None:
         """Why the last batch or checkpoint failed; None when all is well."""
         return self._store.fault
+
+    @property
+    def concerns(self) -> tuple[str, ...]:
+        """What an operator should look at though records are still written."""
+        witness = self._witnessing.fault if self._witnessing is not None else None
+        return tuple(str(each) for each in (witness, self._store.upkeep_fault) if each is not None)
 
     @property
     def quarantined(self) -> tuple[Quarantine, ...]:
@@ -129,9 +155,14 @@ class AuditLog:
                 return
             self._closed = True
         _open_logs.discard(self)
+        self._keeper.closing = True
         try:
+            if self._witnessing is not None:
+                self._do(self._store.sign_due, closing=True)
+                self._keeper.close(self._witnessing.close_s)
             self._do(self._store.close, closing=True)
         finally:
+            self._keeper.close(0)
             if self._thread is not None:
                 self._wake.put(False)
                 self._thread.join()
@@ -141,6 +172,27 @@ class AuditLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _sign_due(self) -> None:
+        self._do(self._store.sign_due)
+
+    def _lagging(self) -> bool:
+        return self._witnessing is not None and self._witnessing.behind(self._store.signed)
+
+    def _tell(self) -> None:
+        """Tell the witness. Raises LogDamaged, which holds for good."""
+        signed, witnessing = self._store.signed, self._witnessing
+        if signed is None or witnessing is None:
+            return
+        witnessing.tell(self._store.place, self._store.retired, signed, self._store.files)
+        needed = witnessing.fault if witnessing.required else None
+        self._store.hold = NotRecorded(self.origin, str(needed)) if needed is not None else None
+
+    def _tell_or_hold(self) -> None:
+        try:
+            self._tell()
+        except LogDamaged as error:
+            self._store.hold = NotRecorded(self.origin, str(error))
 
     def _do(self, action: Callable[[], None], *, closing: bool = False) -> None:
         """Run `action` with nobody else at the store."""

@@ -1,4 +1,4 @@
-"""The wall time of the newest record: a clock that stands behind it has been set back (C056)."""
+"""Wall times of records: a clock that stands behind the newest has been set back (C056)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ def newest_record_ns(audit_root: Path) -> int:
     newest = 0
     for origin in origins_in(audit_root):
         segments = Place(origin, audit_root, audit_root).segments()
-        if segments:
-            newest = max(newest, _last_time_ns(segments[-1]))
+        newest = max(newest, next((time for each in reversed(segments) if (time := _last_time_ns(each))), 0))
     return newest
 
 
@@ -34,10 +33,19 @@ def _last_time_ns(segment: Path) -> int:
             if len(lines) > 1 or step >= size or step >= _TAIL:
                 break
             step *= 8
-    if not lines:
-        return 0
+    return _time_ns(lines[-1]) if lines else 0
+
+
+def first_time_ns(segment: Path) -> int:
+    """The wall time of a segment's first record, in nanoseconds since 1970; 0 if it has none. Raises OSError."""
+    with segment.open("rb") as file:
+        line = file.readline(_TAIL)
+    return _time_ns(line[:-1]) if line.endswith(b"\n") else 0
+
+
+def _time_ns(line: bytes) -> int:
     try:
-        time = datetime.fromisoformat(str(decode(lines[-1]).get("time")))
-    except ValueError:
+        time = datetime.fromisoformat(str(decode(line).get("time")))
+        return (time - _EPOCH) // timedelta(microseconds=1) * 1000
+    except (ValueError, TypeError):
         return 0  # a damaged line is for `verify` to name; it must not make old grants good or new ones bad
-    return (time - _EPOCH) // timedelta(microseconds=1) * 1000

@@ -92,9 +92,12 @@ class Signer:
 
     def sign(self, text: str) -> bytes:
         """The note: text, a blank line, one signature line. `text` ends with a newline."""
-        body = text.encode()
-        signature = base64.b64encode(self.verifier.key_id + self._private.sign(body)).decode()
-        return body + f"\n{_DASH}{self.verifier.name} {signature}\n".encode()
+        return text.encode() + b"\n" + self.signature_line(text)
+
+    def signature_line(self, text: str) -> bytes:
+        """What to append to a note of this very text, to sign it beside others."""
+        signature = base64.b64encode(self.verifier.key_id + self._private.sign(text.encode())).decode()
+        return f"{_DASH}{self.verifier.name} {signature}\n".encode()
 
     def sign_bytes(self, data: bytes) -> bytes:
         """64 bytes over `data` as it is; the caller keeps it apart from notes by a first line no origin can have."""
@@ -103,6 +106,11 @@ class Signer:
 
 def open_note(raw: bytes, trusted: Iterable[Verifier]) -> str:
     """The signed text of a note. Raises NoteInvalid."""
+    return read_note(raw, trusted)[0]
+
+
+def read_note(raw: bytes, trusted: Iterable[Verifier]) -> tuple[str, tuple[Verifier, ...]]:
+    """The signed text, and the trusted keys that signed it (one at least). Raises NoteInvalid."""
     if len(raw) > MAX_NOTE_BYTES:
         raise NoteInvalid(f"longer than {MAX_NOTE_BYTES} bytes")
     try:
@@ -119,7 +127,7 @@ def open_note(raw: bytes, trusted: Iterable[Verifier]) -> str:
     if len(lines) > MAX_SIGNATURES:
         raise NoteInvalid("too many signatures")
     keys = {(key.name, key.key_id): key for key in trusted}
-    good = 0
+    good: list[Verifier] = []
     for line in lines:
         name, space, encoded = line.removeprefix(_DASH).partition(" ")
         signature = _unbase64(encoded)
@@ -130,10 +138,10 @@ def open_note(raw: bytes, trusted: Iterable[Verifier]) -> str:
             continue
         if not key.accepts(text.encode(), signature[_KEY_ID_BYTES:]):
             raise NoteInvalid(f"the signature of {name!r} does not verify")
-        good += 1
+        good.append(key)
     if not good:
         raise NoteInvalid("not signed by an enrolled key")
-    return text
+    return text, tuple(good)
 
 
 @final
@@ -154,13 +162,22 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) != 4 or lines[3]:
             raise NoteInvalid("a checkpoint has three lines")
-        origin, size, encoded, _ = lines
-        if not (size.isascii() and size.isdecimal()) or (size[0] == "0" and size != "0") or len(size) > 18:
-            raise NoteInvalid("a tree size is a plain decimal number")
-        root = _unbase64(encoded)
-        if len(root) != HASH_BYTES:
-            raise NoteInvalid("a root hash has 32 bytes")
-        return cls(origin, int(size), root)
+        return cls(lines[0], tree_size(lines[1]), tree_hash(lines[2]))
+
+
+def tree_size(text: str) -> int:
+    """A number of records as notes write it. Raises NoteInvalid."""
+    if not (text.isascii() and text.isdecimal()) or (text[0] == "0" and text != "0") or len(text) > 18:
+        raise NoteInvalid("a tree size is a plain decimal number")
+    return int(text)
+
+
+def tree_hash(text: str) -> bytes:
+    """A base64 hash as notes write it. Raises NoteInvalid."""
+    found = _unbase64(text)
+    if len(found) != HASH_BYTES:
+        raise NoteInvalid("a hash has 32 bytes")
+    return found
 
 
 def open_checkpoint(raw: bytes, key: Verifier) -> Checkpoint:

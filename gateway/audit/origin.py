@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from gateway.audit.errors import KeyProblem, NoteInvalid
-from gateway.audit.note import Signer, Verifier
+from gateway.audit.files import sync_folder
+from gateway.audit.keyring import Keyring, Rotation, load_keyring, rotation_path
+from gateway.audit.note import Checkpoint, Signer, Verifier
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _SECRET_PREFIX: Final = "PRIVATE+KEY+"  # noqa: S105 -- the marker of golang.org/x/mod/sumdb/note, no secret
@@ -44,13 +46,7 @@ def enroll(origin: str, keys_dir: Path, trust_dir: Path) -> Verifier:
     public.parent.mkdir(parents=True, exist_ok=True)
     if public.exists():
         raise KeyProblem(public, f"origin {origin!r} is already enrolled; a key is never overwritten")
-    if secret.exists():
-        signer = _read_secret(origin, secret)
-    else:
-        seed = secrets.token_bytes(32)
-        signer = Signer(origin, seed)
-        body = base64.b64encode(b"\x01" + seed).decode()
-        _create(secret, f"{_SECRET_PREFIX}{origin}+{signer.verifier.key_id.hex()}+{body}\n", 0o600)
+    signer = _read_secret(origin, secret) if secret.exists() else _new_secret(origin, secret)
     _create(public, f"{signer.verifier}\n", 0o644)
     return signer.verifier
 
@@ -58,15 +54,48 @@ def enroll(origin: str, keys_dir: Path, trust_dir: Path) -> Verifier:
 def load_signer(origin: str, keys_dir: Path, trust_dir: Path) -> Signer:
     """The origin's signer. Raises KeyProblem if missing, readable by others, or not the enrolled key."""
     secret, public = _paths(origin, keys_dir, trust_dir)
+    keys = load_keyring(public, _read_public(public))
     signer = _read_secret(origin, secret)
-    if _read_public(public) != signer.verifier:
+    if keys.current != signer.verifier and (following := _next(secret)).exists():  # a rotation that was cut short
+        signer = _read_secret(origin, following)
+        if keys.current == signer.verifier:
+            following.replace(secret)
+    if keys.current != signer.verifier:
         raise KeyProblem(secret, f"not the key enrolled in {public}; restore the right one or enroll a new origin")
     return signer
 
 
+def rotate_key(origin: str, keys_dir: Path, trust_dir: Path, signed: Checkpoint) -> Verifier:
+    """Hand the origin on to a new key, at its last checkpoint `signed`; the old private key is destroyed.
+
+    The caller holds the origin, so that nothing is signed meanwhile. A rotation that was cut short is finished by
+    `load_signer` or by rotating again. Raises KeyProblem.
+    """
+    secret, public = _paths(origin, keys_dir, trust_dir)
+    old = load_signer(origin, keys_dir, trust_dir)
+    keys = load_keyring(public, _read_public(public))
+    following = _next(secret)
+    # One that is there already was never announced, or `load_signer` would have taken it.
+    new = _read_secret(origin, following) if following.exists() else _new_secret(origin, following)
+    note = Rotation(origin, signed.size, signed.root, new.verifier).note(old, new)
+    _create(rotation_path(public, len(keys.rotations) + 1), note.decode(), 0o644)
+    following.replace(secret)
+    sync_folder(secret.parent)
+    return new.verifier
+
+
+def _next(secret: Path) -> Path:
+    return secret.with_suffix(".next")
+
+
 def load_trusted(trust_dir: Path) -> dict[str, Verifier]:
-    """Every enrolled origin. One unreadable key file fails the whole load."""
-    return {path.stem: _read_public(path) for path in sorted((trust_dir / "origins").glob("*.pub"))}
+    """The key in force of every enrolled origin. One unreadable key file fails the whole load."""
+    return {origin: keys.current for origin, keys in load_keyrings(trust_dir).items()}
+
+
+def load_keyrings(trust_dir: Path) -> dict[str, Keyring]:
+    """Every enrolled origin with its keys over time. One unreadable file fails the whole load."""
+    return {path.stem: load_keyring(path, _read_public(path)) for path in sorted((trust_dir / "origins").glob("*.pub"))}
 
 
 def _read_public(path: Path) -> Verifier:
@@ -104,6 +133,14 @@ def _read_secret(origin: str, path: Path) -> Signer:
     return Signer(origin, raw[1:])
 
 
+def _new_secret(origin: str, path: Path) -> Signer:
+    seed = secrets.token_bytes(32)
+    signer = Signer(origin, seed)
+    body = base64.b64encode(b"\x01" + seed).decode()
+    _create(path, f"{_SECRET_PREFIX}{origin}+{signer.verifier.key_id.hex()}+{body}\n", 0o600)
+    return signer
+
+
 def _create(path: Path, text: str, mode: int) -> None:
     """Write a file that must not exist yet, whole and durable."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -118,8 +155,4 @@ def _create(path: Path, text: str, mode: int) -> None:
         raise KeyProblem(path, "appeared meanwhile; a key is never overwritten") from error
     finally:
         temporary.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

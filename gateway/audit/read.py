@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway.audit.segment import Place
+from gateway.audit.segment import FIRST_SEGMENT, Place, says_it_starts_at
 from gateway.audit.shape import decode, numbered
 
 
@@ -21,10 +21,15 @@ class Stored(NamedTuple):
 def read_origin(audit_root: Path, origin: str) -> Iterator[Stored]:
     """Every finished line in order; `seq` is its place, which damage may have made differ from `record["seq"]`.
 
+    Where the first segments were retired, counting begins at what the first one left says of itself.
+
     An unfinished last line (a writer at work, or a torn one) is left out. Lines that a live writer has not
     acknowledged yet may show, and may be set aside later. Raises OSError.
     """
-    for index, data, torn in numbered(Place(origin, audit_root, audit_root).segments()):
+    segments = Place(origin, audit_root, audit_root).segments()
+    whole = not segments or segments[0].name == FIRST_SEGMENT
+    start = 0 if whole else says_it_starts_at(segments[0]) or 0
+    for index, data, torn in numbered(segments, start):
         if torn:
             return
         try:

@@ -2,7 +2,8 @@
 
 Guarantee: one pass, one line in memory. Only bytes that were never acknowledged can be set aside: a last line
 without a newline, the zeros a file system leaves after a power cut, and the lines of a batch whose write
-failed. Anything else that does not fit is damage, and the log stays as it is.
+failed. Anything else that does not fit is damage, and the log stays as it is. Reading begins where `resume` says if
+what follows leads to the signed root, else at the first record that is left.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from typing import final
 from gateway.audit.errors import LogDamaged
 from gateway.audit.files import Files
 from gateway.audit.framing import line_prefix
-from gateway.audit.segment import FIRST_SEGMENT, Line, Place, leaves_path, read_leaves, read_lines
-from gateway.audit.tree import EMPTY_ROOT, HASH_BYTES, Frontier, leaf_hash
+from gateway.audit.note import Checkpoint
+from gateway.audit.resume import Closed, Resume, beginning, load_resume
+from gateway.audit.retention import Retired, stored_leaves
+from gateway.audit.segment import Line, Place, leaves_path, read_lines
+from gateway.audit.tree import HASH_BYTES, Frontier, leaf_hash
 
 _REBUILD_CHUNK = 65_536 * HASH_BYTES
 
@@ -31,33 +35,68 @@ class Scan:
     rest: int = 0
     frontier: Frontier = field(default_factory=Frontier)
     checkpoint_root: bytes | None = None
+    checkpoint_peaks: tuple[bytes, ...] = ()
     leaves_whole: bool = True
     tail: list[bytes] = field(default_factory=list)
+    closed: list[Closed] = field(default_factory=list)
+    resumed: int = 0
+
+    def close_segment(self, following: Path) -> None:
+        """The records after this belong to `following`."""
+        records = self.frontier.size - self.segment_start
+        self.closed.append(Closed(self.segment.name, self.segment_start, records, self.length))
+        self.segment, self.segment_start, self.length = following, self.frontier.size, 0
+
+    def resume(self) -> Resume:
+        """This very place, for the next start."""
+        frontier = Frontier(self.frontier.size, self.frontier.peaks)
+        return Resume(self.segment.name, self.segment_start, self.length, frontier, tuple(self.closed))
 
 
-def scan(place: Place, checkpoint_size: int, limit: int | None) -> Scan:
-    """Read the whole log; with a `limit`, what follows that many records is `rest`. Raises LogDamaged, OSError."""
-    segments = place.segments() or [place.folder / FIRST_SEGMENT]
-    found = Scan(segments[0], checkpoint_root=EMPTY_ROOT if checkpoint_size == 0 else None)
-    stored = read_leaves(segments, checkpoint_size)
-    for line in read_lines([path for path in segments if path.exists()]):
+def scan(place: Place, signed: Checkpoint | None, retired: Retired, limit: int | None) -> Scan:
+    """Read the log; with a `limit`, what follows that many records is `rest`. Raises LogDamaged, OSError."""
+    resume = load_resume(place, retired, signed.size) if signed is not None else None
+    if signed is not None and resume is not None:
+        try:
+            found = _scan(place, signed.size, retired, limit, resume)
+        except LogDamaged:  # read again from the start: the place may be wrong, and if not, this names the damage
+            found = None
+        if found is not None and found.checkpoint_root == signed.root:
+            return found
+    return _scan(place, signed.size if signed else 0, retired, limit, beginning(place, retired))
+
+
+def _scan(place: Place, covered: int, retired: Retired, limit: int | None, start: Resume) -> Scan:
+    found = Scan(
+        place.folder / start.segment,
+        start.segment_start,
+        start.offset,
+        frontier=Frontier(start.frontier.size, start.frontier.peaks),
+        closed=list(start.closed),
+        resumed=start.offset,
+    )
+    if found.frontier.size == covered:
+        found.checkpoint_root, found.checkpoint_peaks = found.frontier.root(), found.frontier.peaks
+    segments = place.segments(start.segment)
+    stored = stored_leaves(place, retired).between(found.frontier.size, covered)
+    for line in read_lines(segments, start.offset):
         seq = found.frontier.size
         if line.segment != found.segment:
-            found.segment, found.segment_start, found.length = line.segment, seq, 0
-        if seq == limit or _never_acknowledged(place.origin, line, seq, checkpoint_size):
+            found.close_segment(line.segment)
+        if seq == limit or _never_acknowledged(place.origin, line, seq, covered):
             break
         if not line.data.startswith(line_prefix(place.origin, seq)):
             raise LogDamaged(place.origin, "a line that is not this record", seq)
         leaf = leaf_hash(line.data)
         found.frontier.append(leaf)
         found.length = line.offset + len(line.data) + 1
-        if seq >= checkpoint_size:
+        if seq >= covered:
             found.tail.append(leaf)
         elif next(stored, None) != leaf:
             found.leaves_whole = False
-        if seq + 1 == checkpoint_size:
-            found.checkpoint_root = found.frontier.root()
-    return _with_rest(place, segments[-1], found)
+        if seq + 1 == covered:
+            found.checkpoint_root, found.checkpoint_peaks = found.frontier.root(), found.frontier.peaks
+    return _with_rest(place, segments, found)
 
 
 def _never_acknowledged(origin: str, line: Line, seq: int, checkpoint_size: int) -> bool:
@@ -68,13 +107,13 @@ def _never_acknowledged(origin: str, line: Line, seq: int, checkpoint_size: int)
     return True
 
 
-def _with_rest(place: Place, last: Path, found: Scan) -> Scan:
-    if found.segment != last:
-        if found.segment.stat().st_size != found.length:
-            raise LogDamaged(place.origin, f"{found.segment.name} is broken but not the last", found.frontier.size)
-        found.segment, found.segment_start, found.length = last, found.frontier.size, 0
-    if last.exists():
-        found.rest = last.stat().st_size - found.length
+def _with_rest(place: Place, segments: list[Path], found: Scan) -> Scan:
+    """A segment made ahead by a rotation that was cut short is empty, and is where the next rotation goes."""
+    later = [path for path in segments if path > found.segment and path.stat().st_size]
+    if later:
+        raise LogDamaged(place.origin, f"{found.segment.name} is broken but not the last", found.frontier.size)
+    if found.segment.exists():
+        found.rest = found.segment.stat().st_size - found.length
     return found
 
 
@@ -90,14 +129,15 @@ def set_aside(place: Place, files: Files, found: Scan) -> Path:
     return target
 
 
-def rebuild_leaves(place: Place, files: Files, size: int) -> None:
-    """Write every `.leaves` file anew from the first `size` records, which the caller has checked."""
-    for segment in place.segments():
+def rebuild_leaves(place: Place, files: Files, retired: Retired, size: int) -> None:
+    """Write the `.leaves` files anew from the records up to `size` that are left, which the caller has checked."""
+    left = size - retired.size
+    for segment in place.segments(retired.first):
         buffer, offset = bytearray(), 0
         for line in read_lines([segment]):
-            if size == 0:
+            if left == 0:
                 break
-            size -= 1
+            left -= 1
             buffer += leaf_hash(line.data)
             if len(buffer) >= _REBUILD_CHUNK:
                 files.patch(leaves_path(segment), offset, bytes(buffer))

@@ -3,8 +3,11 @@
 <audit root>/<origin>/00000000.jsonl       records, one a line; further segments count on
 <audit root>/<origin>/00000000.leaves      32 bytes a record: its leaf hash, up to the last checkpoint
 <audit root>/<origin>/00000000.jsonl.torn-1  bytes that were set aside, never part of the log again
+<audit root>/<origin>/frontier             where a start may begin to read; believed only if the signed root follows
 <audit root>/<origin>/lock                 held by the live writer, names its process
 <checkpoints root>/<origin>.ckpt           the signed checkpoint; belongs on another volume
+<checkpoints root>/<origin>.retired        signed: which records were removed on purpose
+<checkpoints root>/<origin>.witnessed      the newest checkpoint with the witness's signature on it
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ from typing import Final, NamedTuple, final
 
 from gateway.audit.framing import MAX_LINE_BYTES
 from gateway.audit.origin import valid_origin
-from gateway.audit.tree import HASH_BYTES
 
 FIRST_SEGMENT: Final = "00000000.jsonl"
 _SEGMENT: Final = re.compile(r"[0-9]{8}\.jsonl")
-_LEAVES_CHUNK: Final = 2048 * HASH_BYTES
+_LEAVES: Final = re.compile(r"[0-9]{8}\.leaves")
+_STARTS: Final = re.compile(rb'\{"seq":([0-9]{1,18}),')
 
 
 @final
@@ -42,14 +45,33 @@ class Place:
         return self.folder / "lock"
 
     @property
+    def frontier(self) -> Path:
+        return self.folder / "frontier"
+
+    @property
     def checkpoint(self) -> Path:
         return self.checkpoints_root / f"{self.origin}.ckpt"
 
-    def segments(self) -> list[Path]:
-        """Existing segments, oldest first."""
+    @property
+    def retired(self) -> Path:
+        return self.checkpoints_root / f"{self.origin}.retired"
+
+    @property
+    def witnessed(self) -> Path:
+        return self.checkpoints_root / f"{self.origin}.witnessed"
+
+    def segments(self, first: str = FIRST_SEGMENT) -> list[Path]:
+        """Existing segments from the one named `first` on, oldest first."""
+        return [path for path in self._numbered(_SEGMENT) if path.name >= first]
+
+    def leaf_files(self) -> list[Path]:
+        """Existing side files, those of removed segments too, oldest first."""
+        return self._numbered(_LEAVES)
+
+    def _numbered(self, name: re.Pattern[str]) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        return sorted(path for path in self.folder.iterdir() if _SEGMENT.fullmatch(path.name))
+        return sorted(path for path in self.folder.iterdir() if name.fullmatch(path.name))
 
     def torn(self) -> list[Path]:
         """Quarantined bytes."""
@@ -65,6 +87,17 @@ class Place:
 
 def leaves_path(segment: Path) -> Path:
     return segment.with_suffix(".leaves")
+
+
+def next_segment(segment: Path) -> Path:
+    return segment.with_name(f"{int(segment.stem) + 1:08d}.jsonl")
+
+
+def says_it_starts_at(segment: Path) -> int | None:
+    """The number its first line claims, to be checked by whoever relies on it; None for an empty or foreign file."""
+    with segment.open("rb") as file:
+        found = _STARTS.match(file.read(32))
+    return int(found[1]) if found else None
 
 
 def list_origins(audit_root: Path, checkpoints_root: Path) -> list[str]:
@@ -88,30 +121,16 @@ class Line(NamedTuple):
     whole: bool
 
 
-def read_lines(segments: list[Path]) -> Iterator[Line]:
-    """Every line of the segments in order. A line longer than any record comes cut, so memory stays bounded."""
+def read_lines(segments: list[Path], offset: int = 0) -> Iterator[Line]:
+    """Every line of the segments in order, from `offset` of the first one on.
+
+    A line longer than any record comes cut, so memory stays bounded.
+    """
     for segment in segments:
-        offset = 0
         with segment.open("rb") as file:
+            file.seek(offset)
             while data := file.readline(MAX_LINE_BYTES + 1):
                 whole = data.endswith(b"\n")
                 yield Line(segment, offset, data[:-1] if whole else data, whole)
                 offset += len(data)
-
-
-def read_leaves(segments: list[Path], limit: int) -> Iterator[bytes]:
-    """Stored leaf hashes, at most `limit`; stops at the first missing or cut file."""
-    for segment in segments:
-        try:
-            file = leaves_path(segment).open("rb")
-        except FileNotFoundError:
-            return
-        with file:
-            while limit > 0 and (chunk := file.read(_LEAVES_CHUNK)):
-                for start in range(0, len(chunk) - HASH_BYTES + 1, HASH_BYTES):
-                    if limit == 0:
-                        return
-                    limit -= 1
-                    yield chunk[start : start + HASH_BYTES]
-                if len(chunk) % HASH_BYTES:
-                    return
+        offset = 0

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from gateway.audit.segment import read_lines
 
-_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
 
 class Shape(NamedTuple):
@@ -45,7 +45,7 @@ def shape_of(line: bytes) -> Shape | None:
     when, mono = record.get("time"), record.get("mono_ns")
     if type(seq) is not int or seq < 0 or type(mono) is not int or not isinstance(origin, str):
         return None
-    if not isinstance(when, str) or not _TIME.fullmatch(when):
+    if not isinstance(when, str) or not TIME.fullmatch(when):
         return None
     return Shape(seq, origin)
 
@@ -58,9 +58,9 @@ class Numbered(NamedTuple):
     torn: bool
 
 
-def numbered(segments: list[Path]) -> Iterator[Numbered]:
-    """Every line, counted from 0 over all segments."""
-    index = 0
+def numbered(segments: list[Path], start: int = 0) -> Iterator[Numbered]:
+    """Every line, counted from `start` over all segments."""
+    index = start
     waiting = None
     for line in read_lines(segments):
         if waiting is not None:  # unfinished, yet followed by more: over-long, or a segment cut in the middle

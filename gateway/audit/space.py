@@ -75,6 +75,20 @@ class Space:
                     self._descriptor = None
                     raise
 
+    def move(self, descriptor: int) -> None:
+        """Go on in a new, empty segment, with everything promised set aside there first.
+
+        Raises OSError, and then all stays where it was.
+        """
+        with self._lock:
+            before = self._descriptor, self._used, self._allocated
+            self._descriptor, self._used, self._allocated = descriptor, 0, 0
+            try:
+                self._grow(self._outstanding)
+            except OSError:
+                self._descriptor, self._used, self._allocated = before
+                raise
+
     def detach(self) -> None:
         """The segment was closed. Promises stand and are made good by the next `attach`."""
         with self._lock:

@@ -9,6 +9,10 @@ everything after that to a quarantine file, cuts the segment there and records t
 checkpoint can cover such lines, because only acknowledged records are signed. If the process dies first, its
 successor cannot know, and keeps whole lines as records: an intent nobody acted on then reads as unfinished,
 which is the safe error. A log that is shorter than its checkpoint, or contradicts it, is refused, never restarted.
+
+A segment that is long or old enough ends at a checkpoint, so a signature covers every closed segment whole. A segment
+that somebody cut or wrote to is noticed at the very next write, before it is acknowledged; one that was unlinked or
+moved away at the next checkpoint.
 """
 
 from __future__ import annotations
@@ -16,22 +20,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, final
+from typing import NamedTuple, final
 
+from gateway.audit.cadence import Cadence
 from gateway.audit.errors import LogDamaged, NoteInvalid, NotRecorded
 from gateway.audit.files import Files
 from gateway.audit.framing import MAX_FRAME_BYTES, Framer
+from gateway.audit.keyring import Keyring
 from gateway.audit.lock import OriginLock
-from gateway.audit.note import Checkpoint, Signer, open_checkpoint
+from gateway.audit.newest import first_time_ns
+from gateway.audit.note import Checkpoint, Signer
 from gateway.audit.port import Position
+from gateway.audit.resume import EVERY_BYTES
+from gateway.audit.retention import Retired, read_retired
 from gateway.audit.scan import Scan, rebuild_leaves, scan, set_aside
-from gateway.audit.segment import Place, leaves_path
+from gateway.audit.segment import Place, leaves_path, next_segment
 from gateway.audit.space import Reservation, Space
-from gateway.audit.tree import HASH_BYTES, leaf_hash
+from gateway.audit.tree import HASH_BYTES, Frontier, leaf_hash
 from gateway.domain.errors import ToolgateError
-from gateway.domain.instant import Clock
-
-CHECKPOINT_EVERY: Final = 64  # records; a signature and its syncs cost about one record's sync
+from gateway.domain.instant import NS, Clock
 
 
 class Quarantine(NamedTuple):
@@ -40,6 +47,13 @@ class Quarantine(NamedTuple):
     path: Path
     seq: int
     size: int
+
+
+class Signed(NamedTuple):
+    """A checkpoint as it was written: the note, and the tree it is about."""
+
+    note: bytes
+    frontier: Frontier
 
 
 class Entry:
@@ -66,25 +80,35 @@ class Store:
         self,
         place: Place,
         signer: Signer,
+        keys: Keyring,
         clock: Clock,
         files: Files,
         report: Callable[[Quarantine], bytes],
-        checkpoint_every: int,
+        cadence: Cadence,
     ) -> None:
         """Open or create the log. Raises OriginBusy, LogDamaged, NotRecorded."""
         self.place = place
         self.fault: NotRecorded | None = None
+        self.hold: NotRecorded | None = None  # set from outside: why no new call may begin
+        self.told: Callable[[], None] = lambda: None  # called after each checkpoint
+        self.upkeep_fault: OSError | None = None
         self.quarantined: list[Quarantine] = []
+        self.signed: Signed | None = None
         self._signer: Signer | None = signer
-        self._key = signer.verifier
+        self._keys = keys
+        self._clock = clock
         self._files = files
         self._report = report
-        self._every = checkpoint_every
+        self._every = cadence.records
+        self._cadence = cadence
         self._framer = Framer(place.origin, clock)
         self._space = Space(files)
         self._descriptor: int | None = None
         self._state: Scan | None = None
         self._covered = 0
+        self._overdue = False
+        self._segment_since = 0
+        self._retired = Retired(place.origin)
         self._leaves_failed = False
         self._notices: list[Entry] = []
         self._promised: list[Reservation] = []
@@ -106,6 +130,14 @@ class Store:
         except BaseException:
             self.close(sign=False)
             raise
+
+    @property
+    def files(self) -> Files:
+        return self._files
+
+    @property
+    def retired(self) -> Retired:
+        return self._retired
 
     @property
     def size(self) -> int:
@@ -143,7 +175,10 @@ class Store:
 
     def _admit(self, waiting: Sequence[Entry]) -> Sequence[Entry]:
         """Those there is room for. Records nobody reserved for are refused first, so that outcomes still fit."""
-        if self.size - self._covered >= self._every and not self._try_checkpoint():
+        if self.hold is not None:
+            self.fault = self.hold
+            waiting = self._refuse(waiting, self.hold)
+        if (self._overdue or self.size - self._covered >= self._every) and not self._try_checkpoint():
             waiting = self._refuse(waiting, self.fault)
         try:
             self._claim(waiting)
@@ -186,6 +221,8 @@ class Store:
             written = self._files.write(descriptor, data)
             if written != len(data):
                 raise OSError(f"short write: {written} of {len(data)} bytes")
+            if os.lseek(descriptor, 0, os.SEEK_CUR) != state.length + len(data):
+                raise LogDamaged(self.place.origin, f"{state.segment.name} was changed by somebody else while open")
             self._files.fdatasync(descriptor)
         except BaseException:
             self._space.undo(self._promised)
@@ -208,6 +245,16 @@ class Store:
             return False
         return True
 
+    def sign_due(self) -> None:
+        """Sign what has waited long enough. A failure stops new calls, as with a checkpoint that is due by number."""
+        if self._descriptor is None or self.size == self._covered:
+            return
+        self._overdue = True
+        try:
+            self._try_checkpoint()
+        except LogDamaged as error:
+            self._poison(error)
+
     def checkpoint(self) -> None:
         """Sign what was acknowledged. Raises OSError, LogDamaged."""
         state, signer = self._state, self._signer
@@ -217,9 +264,53 @@ class Store:
         size = state.frontier.size
         self._save_leaves(state, size)
         text = Checkpoint(self.place.origin, size, state.frontier.root()).text()
-        self._files.replace(self.place.checkpoint, signer.sign(text))
+        note = signer.sign(text)
+        self._files.replace(self.place.checkpoint, note)
         self._covered = size
+        self._overdue = False
+        self.signed = Signed(note, Frontier(size, state.frontier.peaks))
         state.tail.clear()
+        self._upkeep(state)
+        self.told()
+
+    def _upkeep(self, state: Scan) -> None:
+        """Begin a new segment if it is time; keep the place for the next start. Everything written is signed now.
+
+        Neither is needed for a record to be evidence, so a failure is kept in `upkeep_fault` and tried again later.
+        """
+        try:
+            age = self._clock.now().wall_ns - self._segment_since
+            if state.length and (
+                state.length >= self._cadence.rotate_bytes or age >= self._cadence.rotate_seconds * NS
+            ):
+                self._rotate(state)
+            elif state.length - state.resumed < EVERY_BYTES:
+                return
+            state.resume().save(self.place, self._files)
+            state.resumed = state.length
+            self.upkeep_fault = None
+        except OSError as error:
+            self.upkeep_fault = error
+
+    def _rotate(self, state: Scan) -> None:
+        """Go on in the next segment. Raises OSError; before the switch everything stays, after it only disk is lost."""
+        following = next_segment(state.segment)
+        descriptor = self._files.open_append(following)
+        try:
+            self._space.move(descriptor)
+        except BaseException:
+            self._files.close(descriptor)
+            raise
+        before, length = self._descriptor, state.length
+        assert before is not None  # noqa: S101 -- for the type checker; a checkpoint was just written
+        self._descriptor = descriptor
+        state.close_segment(following)
+        state.resumed = 0
+        self._segment_since = self._clock.now().wall_ns
+        try:
+            self._files.truncate(before, length)  # gives back the disk that was set aside beyond its end
+        finally:
+            self._files.close(before)
 
     def _save_leaves(self, state: Scan, size: int) -> None:
         """The side file only helps to name a damaged record: without it (a full disk, C142) we sign all the same."""
@@ -227,7 +318,7 @@ class Store:
             return  # the next opening rebuilds it
         try:
             if not state.leaves_whole or self._covered < state.segment_start:
-                rebuild_leaves(self.place, self._files, size)
+                rebuild_leaves(self.place, self._files, self._retired, size)
                 state.leaves_whole = True
             else:
                 offset = (self._covered - state.segment_start) * HASH_BYTES
@@ -236,9 +327,13 @@ class Store:
             self._leaves_failed = True
 
     def _check_file(self, state: Scan, descriptor: int) -> None:
-        """Refuse to sign over a segment that was cut, extended or unlinked under us."""
+        """Refuse to sign over a segment that was cut, extended, unlinked or replaced under us."""
         status = os.fstat(descriptor)
-        if status.st_nlink == 0 or status.st_size != state.length:
+        try:
+            there = os.stat(state.segment, follow_symlinks=False)
+        except FileNotFoundError:
+            there = None
+        if there is None or not os.path.samestat(status, there) or status.st_size != state.length:
             raise LogDamaged(self.place.origin, f"{state.segment.name} was changed by somebody else while open")
 
     def _recover(self) -> None:
@@ -246,8 +341,12 @@ class Store:
         if self._signer is None:
             raise OSError("the log was closed")
         known = self._state
-        signed = self._read_checkpoint()
-        found = scan(self.place, signed.size if signed else 0, known.frontier.size if known else None)
+        try:
+            self._retired = read_retired(self.place, self._keys)
+        except NoteInvalid as error:
+            raise LogDamaged(self.place.origin, f"{self.place.retired.name}: {error.why}") from error
+        raw, signed = self._read_checkpoint()
+        found = scan(self.place, signed, self._retired, known.frontier.size if known else None)
         self._compare(found, signed, known)
         descriptor = self._files.open_append(found.segment)
         try:
@@ -259,14 +358,18 @@ class Store:
             raise
         self._descriptor, self._state, self._leaves_failed = descriptor, found, False
         self._covered = signed.size if signed else 0
-        if signed is None:
+        self._segment_since = first_time_ns(found.segment) or self._clock.now().wall_ns
+        if signed is None or found.length - found.resumed >= EVERY_BYTES:
             self.checkpoint()  # the first one, of nothing: from here on a missing checkpoint is damage
+        elif self.signed is None:
+            self.signed = Signed(raw, Frontier(self._covered, found.checkpoint_peaks))
 
-    def _read_checkpoint(self) -> Checkpoint | None:
+    def _read_checkpoint(self) -> tuple[bytes, Checkpoint | None]:
         try:
-            return open_checkpoint(self.place.checkpoint.read_bytes(), self._key)
+            raw = self.place.checkpoint.read_bytes()
+            return raw, self._keys.checkpoint(raw)
         except FileNotFoundError:
-            return None
+            return b"", None
         except NoteInvalid as error:
             raise LogDamaged(self.place.origin, f"{self.place.checkpoint.name}: {error.why}") from error
 

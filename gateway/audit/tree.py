@@ -2,7 +2,7 @@
 
 Guarantee: `Frontier` reaches the same root as RFC 6962 section 2.1 while holding one hash for each
 set bit of the size, so a log of any length is appended to and rescanned in bounded memory. The two
-proofs follow RFC 9162 sections 2.1.3 and 2.1.4, and are checked without the leaves.
+proofs (RFC 9162 sections 2.1.3 and 2.1.4) are checked here, without the leaves, and made in `proofs`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ class Frontier:
 
     __slots__ = ("_peaks", "size")
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._peaks: list[bytes] = []
+    def __init__(self, size: int = 0, peaks: Sequence[bytes] = ()) -> None:
+        """`peaks` of a tree of `size` leaves, as `peaks` gave them. Raises ValueError if their number does not fit."""
+        if len(peaks) != size.bit_count():
+            raise ValueError(f"a tree of {size} leaves has {size.bit_count()} peaks, not {len(peaks)}")
+        self.size = size
+        self._peaks = list(peaks)
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf hash; amortised constant time."""
@@ -43,6 +46,19 @@ class Frontier:
             carry >>= 1
         self._peaks.append(leaf)
         self.size += 1
+
+    @property
+    def peaks(self) -> tuple[bytes, ...]:
+        return tuple(self._peaks)
+
+    def push(self, node: bytes, level: int) -> None:
+        """Add a perfect subtree of 2**level leaves; `size` is a multiple of that."""
+        carry = self.size >> level
+        while carry & 1:
+            node = node_hash(self._peaks.pop(), node)
+            carry >>= 1
+        self._peaks.append(node)
+        self.size += 1 << level
 
     def root(self) -> bytes:
         """The root over all leaves so far; O(log n)."""
@@ -62,23 +78,6 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
     return frontier.root()
 
 
-def _split(size: int) -> int:
-    """The largest power of two below `size` (size >= 2)."""
-    return 1 << ((size - 1).bit_length() - 1)
-
-
-def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """Siblings from leaf `index` up to the root of `leaves`, lowest first."""
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"leaf {index} is outside a tree of {len(leaves)}")
-    if len(leaves) == 1:
-        return []
-    k = _split(len(leaves))
-    if index < k:
-        return [*inclusion_proof(leaves[:k], index), root_of(leaves[k:])]
-    return [*inclusion_proof(leaves[k:], index - k), root_of(leaves[:k])]
-
-
 def verify_inclusion(root: bytes, size: int, index: int, leaf: bytes, proof: Sequence[bytes]) -> bool:
     """Whether `proof` shows that `leaf` stands at `index` of the tree of `size` with `root`."""
     if not 0 <= index < size:
@@ -95,24 +94,6 @@ def verify_inclusion(root: bytes, size: int, index: int, leaf: bytes, proof: Seq
             value = node_hash(value, sibling)
         node, last = node >> 1, last >> 1
     return last == 0 and value == root
-
-
-def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
-    """Proof that the tree over the first `old_size` leaves is a prefix of the tree over all of them."""
-    if not 0 <= old_size <= len(leaves):
-        raise IndexError(f"size {old_size} is outside a tree of {len(leaves)}")
-    if old_size in (0, len(leaves)):
-        return []
-    return _subproof(leaves, old_size, whole=True)
-
-
-def _subproof(leaves: Sequence[bytes], old_size: int, *, whole: bool) -> list[bytes]:
-    if old_size == len(leaves):
-        return [] if whole else [root_of(leaves)]
-    k = _split(len(leaves))
-    if old_size <= k:
-        return [*_subproof(leaves[:k], old_size, whole=whole), root_of(leaves[k:])]
-    return [*_subproof(leaves[k:], old_size - k, whole=False), root_of(leaves[:k])]
 
 
 def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> bool:

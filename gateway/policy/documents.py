@@ -215,11 +215,33 @@ class ArgumentLimits(Document):
     max_depth: Annotated[int, Field(ge=1, le=200)] = 64
 
 
+class WitnessSettings(Document):
+    """Who remembers the last checkpoint for us. Exactly one of `folder` and `url`."""
+
+    folder: str | None = None
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")] | None = None
+    key: str | None = Field(default=None, description="The witness's C2SP verifier key.")
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 3.0
+    required: bool = False
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> WitnessSettings:
+        if (self.folder is None) == (self.url is None):
+            raise Misplaced("a witness is either a `folder` or a `url`. Keep one of them")
+        if self.key is not None and self.url is None:
+            raise Misplaced("a folder signs nothing: remove `key`, or name a `url`", "key")
+        return self
+
+
 class AuditSettings(Document):
     """Where evidence is sealed. `preview_chars: 0` keeps results out of the log."""
 
     checkpoint_every: Annotated[int, Field(ge=1)] = 64
+    checkpoint_seconds: Annotated[float, Field(gt=0, le=86_400)] = 10.0
+    rotate_mb: Annotated[int, Field(ge=1, le=4096)] = 64
+    rotate_hours: Annotated[float, Field(gt=0)] = 24.0
     preview_chars: Annotated[int, Field(ge=0, le=4096)] = 256
+    witness: WitnessSettings | None = None
 
 
 class AnswerCheck(Document):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+from gateway.audit.cadence import Cadence
 from gateway.audit.files import Files
 from gateway.audit.log import AuditLog
-from gateway.audit.origin import enroll, load_signer, load_trusted
+from gateway.audit.origin import enroll, load_keyrings, load_signer
 from gateway.audit.segment import Place
 from gateway.audit.store import Quarantine
 from gateway.audit.verify import OriginReport, VerifyReport, verify
@@ -49,26 +51,27 @@ class Desk:
     def checkpoint(self) -> Path:
         return self.place.checkpoint
 
-    def open(self, files: Files | None = None, every: int = 64) -> AuditLog:
+    def open(self, files: Files | None = None, every: int = 64, **cadence: Any) -> AuditLog:
         return AuditLog(
             self.audit,
             self.checkpoints,
             load_signer(self.origin, self.keys, self.trust),
             self.clock,
             report=repaired,
+            keys=load_keyrings(self.trust)[self.origin],
             files=files,
-            checkpoint_every=every,
+            cadence=Cadence(records=every, **cadence),
         )
 
-    def filled(self, count: int, every: int = 64) -> list[bytes]:
+    def filled(self, count: int, every: int = 64, **cadence: Any) -> list[bytes]:
         """Write `count` records and close; the stored lines."""
-        with self.open(every=every) as log:
+        with self.open(every=every, **cadence) as log:
             for number in range(count):
                 log.append(body(n=number))
         return self.lines()
 
     def lines(self) -> list[bytes]:
-        return self.segment.read_bytes().splitlines()
+        return b"".join(path.read_bytes() for path in self.place.segments()).splitlines()
 
     def put(self, lines: list[bytes], tail: bytes = b"") -> None:
         """Replace the segment's content."""
@@ -78,7 +81,7 @@ class Desk:
         return [json.loads(line) for line in self.lines()]
 
     def verify(self) -> VerifyReport:
-        return verify(self.audit, self.checkpoints, load_trusted(self.trust))
+        return verify(self.audit, self.checkpoints, load_keyrings(self.trust))
 
     def report(self) -> OriginReport:
         return next(report for report in self.verify().origins if report.origin == self.origin)

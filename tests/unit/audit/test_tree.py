@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymerkle import InmemoryTree
 
+from gateway.audit.proofs import consistency_proof, inclusion_proof
 from gateway.audit.tree import (
     EMPTY_ROOT,
     Frontier,
-    consistency_proof,
-    inclusion_proof,
     leaf_hash,
     root_of,
     verify_consistency,
