@@ -41,7 +41,6 @@ from gateway.clear.stage import Clear
 from gateway.clear.store import RequestStore
 from gateway.clock import SystemClock
 from gateway.domain.call import CallContext
-from gateway.domain.canonical import canonical
 from gateway.domain.errors import SettingsError
 from gateway.domain.event import LogRepaired
 from gateway.domain.instant import Clock
@@ -257,23 +256,15 @@ def _alive(where: Home, origin: str) -> bool:
 
 
 def clearing_rules(
-    policy: PolicySet,
-    authorize: Authorize,
-    where: Home,
-    sandbox_of: Callable[[str, CallContext], dict[str, object] | None],
+    policy: PolicySet, authorize: Authorize, where: Home, sandbox_of: Callable[[str, CallContext], str | None]
 ) -> Rules:
     """The policy as far as it concerns approvals. `sandbox_of` says in what a tool would run for this caller."""
-
-    def described(tool: str, ctx: CallContext) -> str | None:
-        box = sandbox_of(tool, ctx)
-        return None if box is None else canonical(box).decode()
-
     return Rules(
         contracts={tool: loaded.contract for tool, loaded in policy.contracts.items()},
         approvers=policy.approvers.approvers,
         may_approve=authorize.may_approve,
         trusted_hosts=EnrolledHosts(where.trust),
-        sandbox_of=described,
+        sandbox_of=sandbox_of,
         pending_requests=policy.settings.loop.pending_requests,
     )
 

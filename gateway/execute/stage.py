@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, final
 
 from gateway.alarm import alarm
 from gateway.domain.call import CallContext, Executed, Failure, Outcome, Released, StartedCall, Unknown
+from gateway.domain.canonical import canonical
 from gateway.domain.decision import ReasonCode, Refusal, Step
 from gateway.domain.errors import ComponentFault, described
 from gateway.domain.waits import DeadlineExceeded, Waits
@@ -93,13 +94,13 @@ class Execute:
         detail = f"no function is registered as {tool!r}; call gateway.register"
         return Refusal(Step.EXECUTE, ReasonCode.NOT_REGISTERED, NOT_NOW, detail=detail)
 
-    def sandbox_of(self, tool: str, ctx: CallContext) -> dict[str, object] | None:
+    def sandbox_of(self, tool: str, ctx: CallContext) -> str | None:
         """In what `tool` would run for this caller now: profile, image and, if stateful, the state of the session."""
         door = self._doors[tool]
         if door.runner is None:
             return None
-        box = door.runner.identity()
-        return box | {"session": door.runner.mark(asking(ctx))} if door.execution.stateful else box
+        session = {"session": door.runner.mark(asking(ctx))} if door.execution.stateful else {}
+        return canonical({**door.runner.identity(), **session}).decode()
 
     def fallback(self, outcome: Outcome) -> str | None:
         """The tool to call instead, if this one ran, failed for good, and names one."""
