@@ -24,6 +24,8 @@ from gateway.domain.waits import DeadlineExceeded
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+LOOP_GRACE_S = 5.0  # how long past a deadline the gateway's own loop may take to end what it runs
+
 
 def drive(call: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that never suspends. One that does was given the wrong `Waits`: a bug, so it is raised."""
@@ -156,7 +158,7 @@ class Blocking:
             return future.result(deadline_s)
         except FutureTimeout:
             if future.done():
-                raise  # the work itself raised TimeoutError
+                return future.result()  # it ended this very moment, or raised a TimeoutError of its own
             raise DeadlineExceeded(began=self._workers.abandon(future)) from None
         except KeyboardInterrupt:  # of the caller's: a tool's own comes as ToolEscaped
             self._workers.abandon(future)
@@ -167,7 +169,12 @@ class Blocking:
             raise UsageError("dispatch_sync was called on the gateway's own loop; use `await dispatch` there")
         future = self._loop.submit(_bounded(make, deadline_s))
         try:
-            return future.result()
+            return future.result(deadline_s + LOOP_GRACE_S)
+        except FutureTimeout:
+            if future.done():
+                return future.result()
+            future.cancel()  # somebody blocks the loop, or will not be cancelled: this caller at least goes on
+            raise DeadlineExceeded from None
         except KeyboardInterrupt:  # of the caller's, as above
             future.cancel()
             raise
@@ -177,7 +184,7 @@ class Blocking:
             return future.result(deadline_s)
         except FutureTimeout:
             if future.done():
-                raise
+                return future.result()
             raise DeadlineExceeded from None
 
     async def sleep(self, seconds: float) -> None:

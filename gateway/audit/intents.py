@@ -83,6 +83,8 @@ def _note(
                 known.outcome, known.detail = record["status"], record["detail"]
         case "call.settled":
             settled[record["intent_origin"], record["call_id"]] = record["finding"]
+        case _:
+            pass  # a mark inside some other record's text
 
 
 def origins_in(audit_root: Path) -> tuple[str, ...]:
