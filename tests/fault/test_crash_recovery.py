@@ -132,9 +132,12 @@ def test_c073_a_living_process_is_not_explained_by_another(nursery: Nursery) -> 
         )
         caller.start()
         at_work.wait()
-        assert nursery.do({"do": "probe", "orders": ["A-1"], "tag": "again"})["again"] == [["denied", "busy"]]
-        go_on.set()
-        caller.join()
+        try:
+            again = nursery.do({"do": "probe", "orders": ["A-1"], "tag": "again"})["again"]
+        finally:
+            go_on.set()
+            caller.join()
+        assert again == [["denied", "busy"]]
         assert result(said[0]) == {"refunded": 5}
     nursery.do({"do": "probe"})
     Found(base).explained()
