@@ -1,6 +1,6 @@
 """I5, I6, I11, I13 and the flow of one call: no way around the steps, and no step out of its place.
 
-Catalogue C033 (at use), C037, C038, C053, C069, C087, C129.
+Catalogue C037, C038, C053, C069, C087, C129.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def test_c038_a_call_sees_one_policy_version_from_its_first_step_to_its_last(tmp
     assert intent["call"]["policy_digest"] == ended["call"]["policy_digest"] == before.stages.digest
 
 
-def test_c033_what_waits_is_judged_by_the_rights_of_the_moment_it_is_used(tmp_path: Path) -> None:
+def test_what_waits_is_judged_by_the_rights_of_the_moment_it_is_used(tmp_path: Path) -> None:
     def work(word: str) -> str:
         return word
 
