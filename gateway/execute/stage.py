@@ -8,6 +8,7 @@ it took effect, as an `Ambiguous` that becomes `Unknown` (I5). `os._exit` in a t
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -192,7 +193,11 @@ async def _run(registered: Registered, execution: Execution, arguments: dict[str
         return await waits.awaitable(awaited, execution.deadline_s)
 
     def called() -> Encoded:
-        return encode_result(registered.fn(**arguments))
+        value = registered.fn(**arguments)
+        if inspect.iscoroutine(value):
+            value.close()
+            raise TypeError("it gave a coroutine, which nobody ran: register an `async def`")
+        return encode_result(value)
 
     return contained(called) if execution.inline else await waits.worker(called, execution.deadline_s)
 

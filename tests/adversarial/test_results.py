@@ -176,3 +176,22 @@ def test_c139_a_tool_that_changes_its_arguments_changes_nothing_else(tmp_path: P
     first, second = records(tmp_path, "call.intent")
     assert first["arguments"] == second["arguments"] == {"items": ["a"], "where": {"k": "v"}}
     assert first["effective_digest"] == second["effective_digest"]
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_c081_a_coroutine_that_nobody_ran_is_no_success(tmp_path: Path, inline: bool) -> None:
+    ran: list[str] = []
+
+    async def really() -> str:
+        ran.append("x")
+        return "x"
+
+    def looks_sync() -> Any:
+        return really()
+
+    with gateway_with(tmp_path, tool(looks_sync, execution={"inline": inline})) as gateway:
+        outcome = one(gateway.session(ANA), "looks_sync")
+    assert isinstance(outcome, Released)
+    assert outcome.failure is not None
+    assert "async def" in outcome.failure.detail
+    assert ran == []
