@@ -162,6 +162,7 @@ class DockerEngine:
             raise SandboxUnavailable(f"Docker at {self.host} failed to answer: {_said(error)}") from error
         self._api_version = client.api_version
         container: str | None = None
+        made: Container | None = None
         try:
             container = self._create(client, spec, lease_s)
             unlike = differences(spec, client.inspect_container(container))
@@ -178,6 +179,8 @@ class DockerEngine:
                 with contextlib.suppress(*_faults()):  # the first fault is the one to report; `reap` is the net
                     self.remove(client, container)
             client.close()
+            if made is not None:
+                made.disconnect()
             if isinstance(error, _faults()):
                 raise SandboxUnavailable(f"Docker at {self.host} failed to run: {_said(error)}") from error
             raise
@@ -293,15 +296,19 @@ class Container:
     def dispose(self) -> str:
         """End and remove it, and give every descriptor back; what went wrong, for operators. `reap` is the net."""
         try:
-            self.channel.close()
-            self._hijacked._response.close()
-            self._socket.close()
+            self.disconnect()
             self._engine.remove(self._client, self.id)
         except _faults() as error:
             return f"container {self.id[:12]} was not removed, `reap` will: {_said(error)}"
         finally:
             self._client.close()
         return ""
+
+    def disconnect(self) -> None:
+        """Close the stream: the program sees the end of its stdin."""
+        self.channel.close()
+        self._hijacked._response.close()
+        self._socket.close()
 
     @contextlib.contextmanager
     def _asked(self) -> Iterator[None]:

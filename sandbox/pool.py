@@ -27,6 +27,7 @@ from sandbox.ticker import Ticker
 
 REST_S: Final = 600.0  # a waiting container is replaced after this long
 TICK_S: Final = 30.0  # how often old ones are replaced, faults retried and leftovers reaped
+SHORT_RUN_S: Final = 0.03  # to start a container takes most of a small machine for about this long, and more
 WORKERS: Final = 3  # starting and removing go on side by side; more only fight over the daemon
 MOST_WAITING: Final = 64
 
@@ -80,14 +81,15 @@ class Pool:
         if cancel is not None and cancel.is_set():
             raise RunCancelled("cancelled before the container was given the code")
         container = self._take()
+        over = threading.Event()
+        self._fill(over)
         if container is None:
-            self._fill()
             return self._engine.run(self.spec, code, inputs=inputs, stdin=stdin, deadline_s=deadline, cancel=cancel)
         try:
             return perform(container, request, deadline_s=deadline, cancel=cancel)
         finally:
+            over.set()
             self._put_away(container)
-            self._fill()
 
     def _take(self) -> Container | None:
         """The one that has waited longest, if it is still what it was."""
@@ -102,14 +104,17 @@ class Pool:
                 return container
             self._put_away(container)
 
-    def _fill(self) -> None:
+    def _fill(self, over: threading.Event | None = None) -> None:
+        """Start what is missing. `over` is the run that made it so: a short one is not disturbed by it."""
         with self._guard:
             missing = 0 if self._closed else self.size - len(self._waiting) - self._coming
             self._coming += max(0, missing)
             for _ in range(missing):
-                self._hands.submit(self._start)
+                self._hands.submit(self._start, over)
 
-    def _start(self) -> None:
+    def _start(self, over: threading.Event | None) -> None:
+        if over is not None:
+            over.wait(SHORT_RUN_S)
         made: Container | None = None
         try:
             made = None if self._closed else self._ready_one()
