@@ -47,6 +47,8 @@ def differences(spec: SandboxSpec, found: Mapping[str, object]) -> dict[str, tup
         unlike["Config.Env"] = ([], environment)
     if _plain(config.get("Volumes")) is not None or _plain(found.get("Mounts")) is not None:
         unlike["Mounts"] = ([], found.get("Mounts") or config.get("Volumes"))
+    if found.get("AppArmorProfile") == "unconfined":  # empty where the host has no AppArmor
+        unlike["AppArmorProfile"] = ("docker-default", "unconfined")
     if found.get("Image") != spec.image_id:
         unlike["Image"] = (spec.image_id, found.get("Image"))
     return unlike

@@ -32,7 +32,7 @@ _NOT_NEEDED = re.compile(
 )
 _DATA = ("usr/lib/python3/dist-packages/", "usr/share/matplotlib/mpl-data/", "usr/share/zoneinfo/")
 # The user has a name and a home, so that a library which looks for them finds /tmp; matplotlib draws to files.
-_PASSWD = b"nobody:x:65534:65534:nobody:/tmp:/nonexistent\n"
+_PASSWD = b"root:x:0:0:root:/:/nonexistent\nnobody:x:65534:65534:nobody:/tmp:/nonexistent\n"
 _MATPLOTLIBRC = b"backend: Agg\n"
 
 

@@ -1,9 +1,10 @@
 """The sandbox's seccomp profile: an allowlist, each group with its reason; everything else is EPERM.
 
-`seccomp.json` is generated from this list (`python -m sandbox.image.syscalls`), and a test holds that it
-is fresh. Guarantee: no call that opens a network or a kernel interface beyond files, memory, threads and
-time reaches the kernel, whatever the daemon's own default profile would allow. Format: Docker's seccomp
-profile (moby `profiles/seccomp`, OCI runtime-spec `linux.seccomp`).
+`seccomp.json` is generated from this list (`python -m sandbox.image.syscalls`), and a test holds that it is fresh.
+It was tried with CPython's own tests; docs/howto/sandbox-check.md says which fail under it, and why. Guarantee: no
+call that opens a network or a kernel interface beyond files, memory, threads and time reaches the kernel, whatever
+the daemon's own default profile would allow. Format: Docker's seccomp profile (moby `profiles/seccomp`, OCI
+runtime-spec `linux.seccomp`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ ALLOWED: tuple[Group, ...] = (
         "preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv rename renameat renameat2 "
         "rmdir sendfile stat statfs statx symlink symlinkat sync_file_range truncate umask unlink unlinkat "
         "utime utimensat utimes futimesat write writev",
+    ),
+    _group(
+        "extended attributes, read only: shutil.copy2 lists them and fails on EPERM",
+        "getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr",
     ),
     _group(
         "memory of the process itself",
@@ -113,7 +118,10 @@ DENIED_ON_PURPOSE: tuple[Group, ...] = (
         "identity: the process is born with its uid and without capabilities",
         "setuid setgid setreuid setregid setgroups setresuid setresgid setfsuid setfsgid capset",
     ),
-    _group("ownership and attributes", "chown fchown fchownat lchown setxattr lsetxattr fsetxattr removexattr"),
+    _group(
+        "ownership and attributes",
+        "chown fchown fchownat lchown setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr",
+    ),
     _group("NUMA policy and page migration", "mbind set_mempolicy migrate_pages move_pages"),
     _group("asynchronous I/O of the old kind", "io_setup io_submit io_destroy"),
     _group("file system watches see other containers' activity", "fanotify_init fanotify_mark"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,19 @@ def test_an_unmasked_path_is_named(paths: str) -> None:
 def test_another_image_or_a_mount_is_named() -> None:
     assert set(differences(SPEC, granted() | {"Image": "sha256:" + "b" * 64})) == {"Image"}
     assert set(differences(SPEC, granted() | {"Mounts": [{"Source": "/"}]})) == {"Mounts"}
+
+
+def test_apparmor_is_used_where_the_host_has_it() -> None:
+    assert differences(SPEC, granted() | {"AppArmorProfile": "docker-default"}) == {}
+    assert differences(SPEC, granted() | {"AppArmorProfile": ""}) == {}
+    assert set(differences(SPEC, granted() | {"AppArmorProfile": "unconfined"})) == {"AppArmorProfile"}
+
+
+def test_c104_another_runtime_than_asked_for_is_named() -> None:
+    asked = replace(SPEC, profile=replace(SPEC.profile, runtime="runsc"))
+    found = granted()
+    found["HostConfig"]["PidsLimit"] = asked.host_config()["PidsLimit"]
+    assert set(differences(asked, found)) == {"HostConfig.Runtime"}
 
 
 def test_an_empty_answer_is_no_agreement() -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from sandbox import ProfileError, SandboxProfile
+from sandbox.spec import RUNSC_THREADS, RUNTIMES, seccomp_text
 
 SHIPPED = Path(__file__).parents[3] / "policies/sandbox/python.yaml"
 IMAGE_ID = "sha256:" + "a" * 64
@@ -63,6 +64,17 @@ def test_a_profile_out_of_bounds_is_refused(change: dict[str, object], field: st
 def test_the_runtime_is_asked_for_by_name() -> None:
     assert host_config()["Runtime"] == "runc"
     assert host_config(runtime="runsc")["Runtime"] == "runsc"
+
+
+def test_gvisor_has_room_for_its_own_threads_and_answers_clone3_itself() -> None:
+    assert host_config(runtime="runsc")["PidsLimit"] == host_config()["PidsLimit"] + RUNSC_THREADS
+    rules = {
+        runtime: {rule["names"][0]: rule for rule in json.loads(seccomp_text(runtime))["syscalls"]}
+        for runtime in RUNTIMES
+    }
+    assert rules["runc"].pop("clone3")["errnoRet"] == 38  # ENOSYS
+    assert rules["runsc"].pop("clone3")["action"] == "SCMP_ACT_ALLOW"
+    assert rules["runc"] == rules["runsc"]
 
 
 def test_modules_to_preload_are_names() -> None:
