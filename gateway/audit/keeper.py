@@ -145,7 +145,8 @@ class Keeper:
             rest = due - time.monotonic()
             self._wake.wait(min(rest, RETRY_S) if self._lagging() else max(rest, 0))
             self._wake.clear()
-            if not self._stop and time.monotonic() >= due:
+            stopping = self._stop  # read before telling: what is signed meanwhile is told in another round
+            if not stopping and time.monotonic() >= due:
                 try:
                     self._sign_due()
                 except NotRecorded as error:
@@ -154,5 +155,5 @@ class Keeper:
                 due = time.monotonic() + self._seconds
             if self._lagging():
                 self._tell()
-            if self._stop:
+            if stopping:
                 return

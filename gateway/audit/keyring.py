@@ -92,6 +92,8 @@ def load_keyring(public: Path, first: Verifier) -> Keyring:
             raise KeyProblem(path, f"no valid rotation ({error})") from error
         if rotations and rotation.size < rotations[-1].size:
             raise KeyProblem(path, "rotates at an earlier record than the rotation before it")
+        if rotation.new in (first, *(each.new for each in rotations)):
+            raise KeyProblem(path, "comes back to a key that was rotated out")
         rotations.append(rotation)
         key = rotation.new
     return Keyring(first, tuple(rotations))

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.audit.cadence import Cadence
 from gateway.audit.files import Files
+from gateway.audit.keeper import Witnessing
 from gateway.audit.log import AuditLog
 from gateway.audit.origin import enroll, load_keyrings, load_signer
 from gateway.audit.segment import Place
@@ -51,7 +52,12 @@ class Desk:
     def checkpoint(self) -> Path:
         return self.place.checkpoint
 
-    def open(self, files: Files | None = None, every: int = 64, **cadence: Any) -> AuditLog:
+    def cadence(self, every: int = 64, **more: Any) -> Cadence:
+        return Cadence(records=every, **more)
+
+    def open(
+        self, files: Files | None = None, every: int = 64, witnessing: Witnessing | None = None, **cadence: Any
+    ) -> AuditLog:
         return AuditLog(
             self.audit,
             self.checkpoints,
@@ -60,7 +66,8 @@ class Desk:
             report=repaired,
             keys=load_keyrings(self.trust)[self.origin],
             files=files,
-            cadence=Cadence(records=every, **cadence),
+            cadence=self.cadence(every, **cadence),
+            witnessing=witnessing,
         )
 
     def filled(self, count: int, every: int = 64, **cadence: Any) -> list[bytes]:
