@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import Protocol, final
 
 from gateway.domain.call import CallContext, RawCall
-from gateway.domain.decision import ReasonCode, Refusal, Step
+from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step
 from gateway.domain.errors import StateUnavailable
 from gateway.domain.instant import NS
 
 DENIAL_COOLDOWN_NS = 30 * NS
 COALESCED = 100  # denials of an open breaker in one record
 MAX_CONVERSATIONS = 10_000  # conversations whose denials are remembered; the longest idle one is forgotten first
-
-_TRY_LATER = "The service cannot take this call now."
 
 
 class KillSwitch(Protocol):
@@ -127,7 +125,7 @@ class Admit:
         applied = self._kill_switch.applied
         if applied is not None and applied != ctx.policy_digest:
             detail = f"this process runs {ctx.policy_digest}, applied is {applied}; see `toolgate policy status`"
-            return _no(ReasonCode.POLICY_STALE, _TRY_LATER, detail)
+            return _no(ReasonCode.POLICY_STALE, NOT_NOW, detail)
         if ctx.depth > self._depth:
             return _no(ReasonCode.DEPTH_EXCEEDED, "A tool may not call tools this deeply.", f"depth {ctx.depth}")
         if ctx.request_id is None and self._breaker.is_open(ctx):
@@ -150,13 +148,13 @@ class Admit:
         try:
             why = self._kill_switch.thrown(ctx.principal.id)
         except StateUnavailable as fault:
-            return _no(ReasonCode.STATE_UNAVAILABLE, _TRY_LATER, str(fault))
-        return None if why is None else _no(ReasonCode.KILL_SWITCH, _TRY_LATER, why)
+            return _no(ReasonCode.STATE_UNAVAILABLE, NOT_NOW, str(fault))
+        return None if why is None else _no(ReasonCode.KILL_SWITCH, NOT_NOW, why)
 
     def switched_off(self, tool: str) -> Refusal | None:
         """Whether this tool has a switch that is thrown. Asked for a tool that may be called: it exists (I7)."""
         why = self._kill_switch.off(tool)
-        return None if why is None else _no(ReasonCode.TOOL_OFF, _TRY_LATER, why, "Go on without it.")
+        return None if why is None else _no(ReasonCode.TOOL_OFF, NOT_NOW, why, "Go on without it.")
 
     def denied(self, ctx: CallContext, reason: ReasonCode) -> int | None:
         """Count a denial. None says that it needs no record of its own; else how many it stands for beside itself."""

@@ -33,7 +33,7 @@ from gateway.domain.call import (
     Unknown,
     ValidatedCall,
 )
-from gateway.domain.decision import ReasonCode, Refusal, Step
+from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step
 from gateway.domain.errors import AuditUnavailable, StateUnavailable, described
 from gateway.domain.ids import new_id
 from gateway.domain.session_view import SessionView
@@ -48,7 +48,6 @@ from gateway.validate.stage import Validate
 
 TURN_S = 30.0  # the longest wait for another call on the same thing
 LOOK_AGAIN_NS = 1_000_000  # a call younger than this was asked about the kill switch just now
-NOT_NOW = "The service cannot take this call now."
 
 
 @final

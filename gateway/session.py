@@ -20,7 +20,7 @@ from gateway.clear.port import Sealer
 from gateway.clear.refusals import request_unknown
 from gateway.clear.stage import Resumable, Verdict
 from gateway.domain.call import CallContext, Outcome, Parked, RawCall, ToolCall
-from gateway.domain.decision import ReasonCode, Refusal, Step
+from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step
 from gateway.domain.errors import StateUnavailable, UsageError
 from gateway.domain.event import Event
 from gateway.domain.ids import Principal, new_id
@@ -28,7 +28,7 @@ from gateway.domain.instant import Clock
 from gateway.domain.keyed import DigestKey
 from gateway.domain.waits import Waits
 from gateway.execute.stage import CURRENT
-from gateway.pipeline import NOT_NOW, Passage, Stages
+from gateway.pipeline import Passage, Stages
 from gateway.shapes.answers import write_answers, write_late
 from gateway.shapes.calls import MAX_ID_CHARS, Format, good_id, read_calls
 from gateway.shapes.tools import ToolLists

@@ -30,7 +30,7 @@ from gateway.domain.call import (
     StartedCall,
     ValidatedCall,
 )
-from gateway.domain.decision import ReasonCode, Refusal, Step, public_code
+from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step, public_code
 from gateway.domain.errors import AuditUnavailable
 from gateway.domain.event import CallDenied, CallIntent, CallOutcome, Event, Subject
 from gateway.domain.keyed import DigestKey
@@ -197,9 +197,7 @@ class Record:
 
 
 def _unavailable(fault: AuditUnavailable) -> Refusal:
-    return Refusal(
-        Step.RECORD, ReasonCode.AUDIT_UNAVAILABLE, "The service cannot take this call now.", detail=str(fault)
-    )
+    return Refusal(Step.RECORD, ReasonCode.AUDIT_UNAVAILABLE, NOT_NOW, detail=str(fault))
 
 
 def subject(ctx: CallContext, tool: str) -> Subject:

@@ -174,3 +174,4 @@ class Permit:
 
 
 TOOL_NOT_AVAILABLE = "This tool is not available to you."
+NOT_NOW = "The service cannot take this call now."  # whatever component is at fault: all of them read alike (I7)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, final
 from gateway.alarm import alarm
 from gateway.domain.call import CallContext, Executed, Failure, Outcome, Released, StartedCall, Unknown
 from gateway.domain.canonical import canonical
-from gateway.domain.decision import ReasonCode, Refusal, Step
+from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step
 from gateway.domain.errors import ComponentFault, described
 from gateway.domain.waits import DeadlineExceeded, Waits
 from gateway.execute.encode import Encoded, encode_result
@@ -41,7 +41,6 @@ CURRENT: ContextVar[Running | None] = ContextVar("toolgate_running_call", defaul
 """Set while a tool runs, so that a call made inside it is known to be nested (C085, C141)."""
 
 TOOL_FAILED = "The tool failed."
-NOT_NOW = "The service cannot take this call now."
 RETRY_AFTER_S = (1.0, 2.0, 4.0)
 SANDBOX_GRACE_S = 30.0  # create, start and remove around the code's own deadline
 
