@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from gateway.domain.ids import Principal
     from gateway.execute.registry import ToolRef
     from gateway.gateway import Gateway
+    from gateway.integrations.openai import wrap as openai
     from gateway.loop import Finished, Stopped
     from gateway.paused import Paused
     from gateway.session import Session
+    from gateway.shapes.incoming import ResponseRefused
+    from gateway.shapes.outgoing import RequestRefused
     from gateway.validate.beneath import OpenedFile
     from gateway.validate.facts import FactContext
 
@@ -35,6 +38,9 @@ __all__ = [
     "Session",
     "ToolRef",
     "ToolCall",
+    "openai",
+    "RequestRefused",
+    "ResponseRefused",
     "FactContext",
     "OpenedFile",
     "Outcome",
@@ -58,11 +64,14 @@ __all__ = [
 _HOMES = {
     "gateway.gateway": ("Gateway",),
     "gateway.session": ("Session",),
+    "gateway.shapes.outgoing": ("RequestRefused",),
+    "gateway.shapes.incoming": ("ResponseRefused",),
     "gateway.domain.ids": ("Principal",),
     "gateway.domain.call": ("ToolCall", "Outcome", "Released", "Denied", "Parked", "Unknown"),
     "gateway.execute.registry": ("ToolRef",),
     "gateway.validate.facts": ("FactContext",),
     "gateway.validate.beneath": ("OpenedFile",),
+    "gateway.integrations.openai": ("openai",),
     "gateway.loop": ("Finished", "Stopped"),
     "gateway.paused": ("Paused",),
     "gateway.domain.errors": (
@@ -76,6 +85,7 @@ _HOMES = {
         "StateUnavailable",
     ),
 }
+_CALLED = {"openai": "wrap"}  # where it is written under another name
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
@@ -83,7 +93,7 @@ def __getattr__(name: str) -> object:
     module = _HOME_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'gateway' has no attribute {name!r}")
-    value: object = getattr(import_module(module), name)
+    value: object = getattr(import_module(module), _CALLED.get(name, name))
     globals()[name] = value
     return value
 

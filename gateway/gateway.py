@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Self, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, final, overload
 
 from gateway.alarm import alarm
 from gateway.audit.encode import clip
@@ -32,7 +32,11 @@ from gateway.settings import check_origin, default_origin, locate
 from gateway.waiting import Blocking, drive
 from gateway.wiring import Runtime, compile_policy, open_runtime
 
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound="OpenAI | AsyncOpenAI")
 
 
 @final
@@ -216,6 +220,13 @@ class Gateway:
             raise UsageError(f"`defer` is 'answer' or 'pause', not {defer!r}")
         name = check_id("a conversation id", conversation) if conversation is not None else new_id("conversation")
         return Session(self._engine, principal, name, on_behalf_of, defer)
+
+    @staticmethod
+    def openai(client: C, session: Session) -> C:
+        """An `openai` client, wrapped in place: the same class and methods, governed (`integrations.openai.wrap`)."""
+        from gateway.integrations.openai import wrap  # brings the client library, which is slow to import
+
+        return wrap(client, session)
 
     # the process
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -30,8 +30,10 @@ from gateway.domain.waits import Waits
 from gateway.execute.stage import CURRENT
 from gateway.pipeline import Passage, Stages
 from gateway.shapes.answers import write_answers, write_late
-from gateway.shapes.calls import MAX_ID_CHARS, Format, good_id, read_calls
-from gateway.shapes.tools import ToolLists
+from gateway.shapes.calls import MAX_ID_CHARS, Asked, Format, good_id, read_calls
+from gateway.shapes.instructions import instructions
+from gateway.shapes.models import RequestRules
+from gateway.shapes.tools import ToolCost, ToolLists, tool_cost
 from gateway.waiting import Awaited, Blocking, OwnLoop, Workers, drive
 
 if TYPE_CHECKING:
@@ -62,7 +64,8 @@ class Policy:
     desk: Desk
     inline: frozenset[str]
     turns_per_run: int
-    on_secret: Literal["refuse", "mask"]
+    on_secret: Literal["refuse", "mask", "hand_over"]
+    requests: RequestRules
 
 
 @final
@@ -100,20 +103,33 @@ class Session:
         self.on_behalf_of = on_behalf_of
         self.defer = defer
 
-    def tools(self, format: Format = "chat") -> list[dict[str, Any]]:
-        """The tools this principal may see and call, in a stable order, ready for `tools=` of the API named."""
+    def tools(
+        self, format: Format = "chat", *, tags: Collection[str] = (), only: Collection[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """The tools this principal may see and call, in a stable order, ready for `tools=` of the API named.
+
+        `tags` keeps those whose contract has at least one of them, `only` those named. Neither adds anything.
+        """
         policy = self._engine.policy()
-        return policy.tools.render(policy.visible(self.principal.id), format)
+        return policy.tools.render(policy.tools.subset(policy.visible(self.principal.id), tags, only), format)
+
+    def tool_cost(self, format: Format = "chat", **subset: Any) -> ToolCost:
+        """About how many tokens each tool of that list costs in every request, and the whole list. An estimate."""
+        return tool_cost(self.tools(format, **subset))
+
+    def instructions(self) -> str:
+        """Text for the system prompt: who is asking, and the rules of this gateway. It names no tool."""
+        return instructions(self.principal.id, self._engine.policy().stages.authorize.roles(self.principal))
 
     async def dispatch(self, tool_calls: Iterable[object]) -> list[dict[str, Any]]:
         """Answer the tool calls of a model's message. Returns the messages to append, in the calls' own shape."""
         asked = read_calls(tool_calls)
-        return self._answers(asked.format, await self.judge(asked.calls))
+        return self._answers(asked, await self.judge(asked.calls))
 
     def dispatch_sync(self, tool_calls: Iterable[object]) -> list[dict[str, Any]]:
         """`dispatch` for programs without an event loop; works inside a running one too, and then blocks it."""
         asked = read_calls(tool_calls)
-        return self._answers(asked.format, self.judge_sync(asked.calls))
+        return self._answers(asked, self.judge_sync(asked.calls))
 
     async def judge(self, calls: Sequence[ToolCall]) -> list[Outcome]:
         """Take each call through the pipeline; two or more at once. One outcome a call, in order."""
@@ -184,6 +200,10 @@ class Session:
         """Record what happened to the conversation as a whole."""
         await self._engine.record.event(event, self._awaited())
 
+    def note_sync(self, event: Event) -> None:
+        """`note`, blocking."""
+        drive(self._engine.record.event(event, self._blocking()))
+
     # one call
 
     async def _resume(self, request_id: str, waits: Waits) -> Outcome:
@@ -233,11 +253,11 @@ class Session:
             request_id=request_id,
         )
 
-    def _answers(self, format: Format, outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    def _answers(self, asked: Asked, outcomes: list[Outcome]) -> list[dict[str, Any]]:
         parked = tuple(each.request_id for each in outcomes if isinstance(each, Parked))
         if parked and self.defer == "pause":
             raise CallsParked(parked, tuple(outcomes))
-        return write_answers(format, outcomes)
+        return write_answers(asked.format, outcomes, asked.custom)
 
     def _awaited(self) -> Awaited:
         return Awaited(self._engine.workers, self._engine.own)

@@ -59,6 +59,7 @@ from gateway.release import Exit, Release, Secrets
 from gateway.serialize import KeyedLocks
 from gateway.session import Policy
 from gateway.settings import Home, prepare
+from gateway.shapes.models import request_rules
 from gateway.shapes.tools import ToolLists
 from gateway.state.database import Database
 from gateway.state.epoch import PolicyEpoch
@@ -334,6 +335,15 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         inline=frozenset(tool for tool, each in contracts.items() if each.execution.inline),
         turns_per_run=settings.loop.turns_per_run,
         on_secret=settings.answer.on_secret,
+        requests=request_rules(
+            settings.provider_tools,
+            settings.openai.parallel,
+            destructive=frozenset()
+            if settings.openai.destructive_in_parallel
+            else frozenset(tool for tool, each in contracts.items() if each.risk == "high" and each.effect != "none"),
+            hands_over=frozenset(tool for tool, each in contracts.items() if each.hands_over),
+            truncated_retries=settings.loop.truncated_retries,
+        ),
     )
 
 

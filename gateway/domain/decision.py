@@ -118,6 +118,9 @@ class StopReason(StrEnum):
     UNKNOWN_ITEM = "unknown_item"
     INVALID_TURN = "invalid_turn"
     ANSWER_REFUSED = "answer_refused"
+    ANSWER_HELD = "answer_held"
+    INVALID_ANSWER = "invalid_answer"
+    HANDED_OVER = "handed_over"
 
 
 @final

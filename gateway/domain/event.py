@@ -190,6 +190,25 @@ class LoopEnded:
 
 @final
 @dataclass(slots=True)
+class RequestGoverned:
+    """A request to a model, or its answer, was changed, refused, or let a provider-executed tool through.
+
+    `verdict` is `sent`, `request_refused` or `response_refused`. `stripped` and `allowed` name tools, as the host wrote
+    them; `sent` and refused requests are recorded before anything leaves.
+    """
+
+    kind: ClassVar[str] = "request.governed"
+    principal: str
+    conversation: str
+    api: str
+    verdict: str
+    detail: str
+    stripped: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+
+@final
+@dataclass(slots=True)
 class ProcessStarted:
     kind: ClassVar[str] = "process.started"
     pid: int
@@ -280,6 +299,7 @@ Event = (
     | CallSettled
     | AnswerChecked
     | LoopEnded
+    | RequestGoverned
     | ProcessStarted
     | ProcessStopped
     | PolicyLoaded

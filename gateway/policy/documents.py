@@ -7,6 +7,7 @@ is checked by `policy.loader` and, once compiled, by `validate`.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -149,6 +150,18 @@ class Contract(Document):
     serialize_by: tuple[str, ...] = Field(
         default=(), description="Parameters naming what only one call touches at once."
     )
+    ask_user: dict[str, Text] = Field(
+        default_factory=dict,
+        description="By parameter: what the model should ask the user for when it is missing, instead of guessing.",
+    )
+    free_text: bool = Field(
+        default=False,
+        description="A custom tool: the model writes free text, which is the one parameter `input`. Its `pattern`, "
+        "from ^ to $, is sent as the grammar and enforced here.",
+    )
+    hands_over: bool = Field(
+        default=False, description="The conversation goes to a person: once the tool has run, `run()` stops."
+    )
     execution: Execution = Execution()
     result: Result = Result()
 
@@ -159,7 +172,7 @@ class Contract(Document):
         named: list[tuple[str, tuple[str | int, ...]]] = []
         for field in ("authority", "secrets", "personal", "effect_key", "serialize_by"):
             named += [(name, (field, index)) for index, name in enumerate(getattr(self, field))]
-        named += [(name, ("guards", name)) for name in self.guards]
+        named += [(name, (field, name)) for field in ("guards", "ask_user") for name in getattr(self, field)]
         for fact_name, fact in self.facts.items():
             named += [(name, ("facts", fact_name, "args", index)) for index, name in enumerate(fact.args)]
         for name, path in named:
@@ -186,7 +199,19 @@ class Contract(Document):
         if escalates and self.approval is not None and self.approval.when == "never":
             message = "`when: never` contradicts a rule with `otherwise: escalate`. Use `when: rules`"
             raise Misplaced(message, "approval", "when")
+        if self.free_text:
+            self._is_free_text()
         return self
+
+    def _is_free_text(self) -> None:
+        properties = self.parameters.get("properties")
+        field = properties.get("input") if isinstance(properties, dict) and len(properties) == 1 else None
+        if not isinstance(field, dict) or field.get("type") != "string" or self.parameters.get("required") != ["input"]:
+            message = "`free_text` needs exactly one parameter: `input`, of type string and required"
+            raise Misplaced(message, "parameters")
+        if not _is_whole(field.get("pattern", "^$")):
+            message = "the pattern of free text is the whole text's grammar: write it as ^(...)$"
+            raise Misplaced(message, "parameters")
 
     @property
     def clearance(self) -> Approval:
@@ -194,6 +219,16 @@ class Contract(Document):
         if self.approval is not None:
             return self.approval
         return Approval(when="always" if self.risk == "high" else "rules")
+
+
+def _is_whole(pattern: object) -> bool:
+    """True for a pattern from `^` to `$` without a choice outside of brackets, where neither would hold for all."""
+    if not isinstance(pattern, str):
+        return False
+    bare = re.sub(r"\\.|\[(?:\\.|[^\]])*\]", "", pattern, flags=re.DOTALL)  # neither escapes nor classes
+    while (inner := re.sub(r"\([^()]*\)", "", bare)) != bare:
+        bare = inner
+    return bare.startswith("^") and bare.endswith("$") and "|" not in bare and pattern.endswith("$")
 
 
 class LoopLimits(Document):
@@ -206,6 +241,9 @@ class LoopLimits(Document):
     concurrent_calls: Annotated[int, Field(ge=1)] = 64
     depth: Annotated[int, Field(ge=0, le=8)] = 2
     pending_requests: Annotated[int, Field(ge=1)] = 20
+    truncated_retries: Annotated[int, Field(ge=0, le=3)] = Field(
+        default=1, description="How often `run()` asks again, with twice the tokens, when its own limit cut a turn off."
+    )
 
 
 class ArgumentLimits(Document):
@@ -245,9 +283,22 @@ class AuditSettings(Document):
 
 
 class AnswerCheck(Document):
-    """The check of an agent's final answer in `run()`."""
+    """The check of an agent's final answer in `run()`. `hand_over`: a person gets it, the user does not."""
 
-    on_secret: Literal["refuse", "mask"] = "refuse"  # noqa: S105 - a verdict
+    on_secret: Literal["refuse", "mask", "hand_over"] = "refuse"  # noqa: S105 - a verdict
+
+
+class OpenAISettings(Document):
+    """What a request to a model may be."""
+
+    parallel: dict[str, Literal["on", "off", "omit"]] = Field(
+        default_factory=dict,
+        description="`parallel_tool_calls` by model name (`*` at the end matches the rest), before the built-in table: "
+        "leave it on, switch it off, or leave the parameter out because the model rejects it.",
+    )
+    destructive_in_parallel: bool = Field(
+        default=False, description="Leave parallel calls on although a tool with `risk: high` is in the list."
+    )
 
 
 class Settings(Document):
@@ -257,6 +308,12 @@ class Settings(Document):
     arguments: ArgumentLimits = ArgumentLimits()
     audit: AuditSettings = AuditSettings()
     answer: AnswerCheck = AnswerCheck()
+    openai: OpenAISettings = OpenAISettings()
+    provider_tools: tuple[str, ...] = Field(
+        default=(),
+        description="Tools the provider may execute itself, by name: `web_search`, `code_interpreter`, "
+        "`mcp:<server_url>`. Every other one is taken out of requests.",
+    )
     roots: dict[Slug, str] = Field(default_factory=dict, description="Folders path guards may name.")
     secret_patterns: tuple[str, ...] = Field(
         default=(), description="More regular expressions (RE2) masked in results, beside the built-in ones."

@@ -38,19 +38,23 @@ def content(outcome: Outcome) -> str:
     assert_never(outcome)
 
 
-def write_answers(format: Format, outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
+def write_answers(
+    format: Format, outcomes: Iterable[Outcome], custom: frozenset[str] = frozenset()
+) -> list[dict[str, Any]]:
     """One answer a call id, in order. Calls that shared an id were all refused, and get one answer together."""
     answers: dict[str, dict[str, Any]] = {}
     for outcome in outcomes:
         call_id = outcome.ctx.provider_call_id
-        answers.setdefault(call_id, write_answer(format, call_id, content(outcome)))
+        answers.setdefault(call_id, write_answer(format, call_id, content(outcome), custom))
     return list(answers.values())
 
 
-def write_answer(format: Format, call_id: str, text: str) -> dict[str, Any]:
+def write_answer(format: Format, call_id: str, text: str, custom: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """One answer. `custom` are the ids of free-text calls: Responses has a shape of its own for them."""
     if format == "chat":
         return {"role": "tool", "tool_call_id": call_id, "content": text}
-    return {"type": "function_call_output", "call_id": call_id, "output": text}
+    kind = "custom_tool_call_output" if call_id in custom else "function_call_output"
+    return {"type": kind, "call_id": call_id, "output": text}
 
 
 def write_late(outcome: Outcome) -> dict[str, Any]:

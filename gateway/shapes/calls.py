@@ -18,24 +18,35 @@ Format = Literal["chat", "responses"]
 
 MAX_ID_CHARS = 256  # OpenAI allows 40 and 64; compatible servers make longer ones
 NOT_CALLS = frozenset(("message", "reasoning"))  # Responses output that asks for nothing
+CALL_ITEMS = {"function_call": "arguments", "custom_tool_call": "input"}  # Responses: the kinds of calls of ours
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The calls of one message, and the API whose shape they had, so that the answers can have it too."""
+    """The calls of one message, and the API whose shape they had, so that the answers can have it too.
+
+    `custom` are the ids of free-text calls, which Responses answers in a shape of their own.
+    """
 
     format: Format
     calls: tuple[ToolCall, ...]
+    custom: frozenset[str] = frozenset()
 
 
 def read_calls(items: Iterable[object] | None) -> Asked:
     """Chat Completions `message.tool_calls` (None too), or a Responses `output`, not mixed."""
-    found = [_read(fields) for item in items or () if not _asks_nothing(fields := plain(item))]
+    asked = [fields for item in items or () if not _asks_nothing(fields := plain(item))]
+    found = [_read(fields) for fields in asked]
     formats = {each for each, _ in found}
     if len(formats) > 1:
         raise UsageError("tool calls of Chat Completions and of Responses stand in one list; dispatch them apart")
-    return Asked(formats.pop() if formats else "chat", tuple(call for _, call in found))
+    return Asked(formats.pop() if formats else "chat", tuple(call for _, call in found), custom_ids(asked))
+
+
+def custom_ids(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The ids of the free-text calls among Responses items."""
+    return frozenset(str(item.get("call_id")) for item in items if item.get("type") == "custom_tool_call")
 
 
 def plain(item: object) -> dict[str, Any]:
@@ -51,11 +62,31 @@ def plain(item: object) -> dict[str, Any]:
     return result
 
 
-def is_own_function_call(item: Mapping[str, Any]) -> bool:
-    """True for a Responses item that asks us, here and now, for a function (not a program or a namespace elsewhere)."""
+def is_own_call(item: Mapping[str, Any]) -> bool:
+    """True for a Responses item that asks us, here and now, for a function or a free-text tool (no program does)."""
     caller = item.get("caller")
     elsewhere = caller is not None and not (isinstance(caller, Mapping) and caller.get("type") == "direct")
-    return item.get("type") == "function_call" and not (elsewhere or item.get("namespace") or item.get("async"))
+    return kind_of(item) in CALL_ITEMS and not (elsewhere or item.get("async"))
+
+
+def own_call(item: Mapping[str, Any]) -> ToolCall:
+    """A Responses item for which `is_own_call` holds, as a call. Free text becomes the one argument `input`."""
+    text = item.get(CALL_ITEMS[item["type"]], "")
+    arguments = text if item["type"] == "function_call" else {"input": text}
+    return ToolCall(item.get("call_id"), key_name(item.get("namespace"), item.get("name")), arguments)  # type: ignore[arg-type]
+
+
+def key_name(namespace: object, name: object) -> object:
+    """The tool a call in a namespace asks for: the namespace is part of its name, so it can borrow nobody's rights."""
+    if namespace is None or namespace == "":
+        return name
+    return f"{namespace}__{name}" if isinstance(namespace, str) and isinstance(name, str) else None
+
+
+def kind_of(item: Mapping[str, Any]) -> str:
+    """The item's `type`; empty where it has none that is text, whatever stands there instead."""
+    kind = item.get("type")
+    return kind if isinstance(kind, str) else ""
 
 
 def good_id(value: object) -> bool:
@@ -73,14 +104,24 @@ def _asks_nothing(fields: dict[str, Any]) -> bool:
 def _read(fields: dict[str, Any]) -> tuple[Format, ToolCall]:
     kind = fields.get("type")
     if "call_id" in fields:
-        name = fields.get("name") if is_own_function_call(fields) else None
-        return "responses", ToolCall(_id(fields["call_id"]), name, fields.get("arguments", ""))
+        call_id = _id(fields["call_id"])
+        if is_own_call(fields):
+            return "responses", own_call(fields)
+        return "responses", ToolCall(call_id, None, fields.get("arguments", ""))
     if kind is not None and (not isinstance(kind, str) or kind not in fields):
         raise UsageError(f"a {str(kind)!a} item is not a call that could be answered; pass the model's calls only")
-    function = fields.get("function")
-    if kind not in ("function", None) or not isinstance(function, Mapping):
-        function = {}
-    return "chat", ToolCall(_id(fields.get("id")), function.get("name"), function.get("arguments", ""))
+    call_id = _id(fields.get("id"))
+    return "chat", chat_call(fields) or ToolCall(call_id, None, "")
+
+
+def chat_call(fields: Mapping[str, Any]) -> ToolCall | None:
+    """A call of a chat message. None for one that is neither a function nor a free-text tool."""
+    kind = fields.get("type") or "function"
+    body = fields.get(kind) if kind in ("function", "custom") else None
+    if not isinstance(body, Mapping):
+        return None
+    arguments = body.get("arguments", "") if kind == "function" else {"input": body.get("input", "")}
+    return ToolCall(fields.get("id"), body.get("name"), arguments)  # type: ignore[arg-type]
 
 
 def _id(value: object) -> str:

@@ -1,7 +1,8 @@
 """What is sent to the model: the caller's parameters without anything that would lead around the gateway.
 
-Guarantee: no parameter that brings tools of its own, hands a turn over in pieces before it was judged, or lets an
-answer leave in a form that is not checked is passed on.
+Guarantees: no parameter that brings tools of its own, or lets an answer leave in a form that is not checked, is passed
+on; and a conversation in which calls and results do not pair up, forged or mistaken, is refused before anything is
+sent.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Any
 
 from gateway.domain.errors import UsageError
 from gateway.shapes.calls import Format, plain
+from gateway.shapes.models import RequestRules
+from gateway.shapes.outgoing import check_choice
+from gateway.shapes.tools import name_of
 
 _TOOLS = "the session offers its own tools: register the tool, give it a contract, and leave this out"
 _UNCHECKED = "the answer would leave in a form that is not checked: leave this out"
@@ -37,8 +41,6 @@ def check_params(params: Mapping[str, object]) -> dict[str, Any]:
     for name in [*params, *(extra if isinstance(extra, Mapping) else ())]:
         if name in _REFUSED:
             raise UsageError(f"`{name}` cannot be given to run(): {_REFUSED[name]}")
-    if params.get("stream"):
-        raise UsageError("`stream` cannot be given to run(): a turn is judged whole and an answer checked first")
     if params.get("n") not in (None, 1):
         raise UsageError("`n` above 1 cannot be given to run(): a conversation goes on from one choice")
     for name, value in params.items():
@@ -63,22 +65,72 @@ def read_items(format: Format, given: object) -> list[dict[str, Any]]:
     return copy
 
 
+def check_pairs(format: Format, items: Iterable[Mapping[str, Any]], *, stored: bool = False) -> None:
+    """Every call answered once, after it was made, and every result the answer to a call. Raises UsageError.
+
+    `stored`: the provider keeps what went before, so a result may answer a call that does not stand here.
+    """
+    open_calls: set[str] = set()
+    answered: set[str] = set()
+    for item in items:
+        result = item.get("tool_call_id") if format == "chat" and item.get("role") == "tool" else None
+        if format == "responses" and str(item.get("type")).endswith("_call_output"):
+            result = item.get("call_id")
+        if result is not None:
+            _settle(str(result), open_calls, answered, stored=stored)
+        elif format == "chat" and open_calls:
+            raise UsageError(f"a message stands where the results of {sorted(open_calls)!a} belong")
+        else:
+            _open(format, item, open_calls, answered)
+    if open_calls:
+        raise UsageError(f"the calls {sorted(open_calls)!a} are not answered: dispatch them, and append the answers")
+
+
+def _settle(call_id: str, open_calls: set[str], answered: set[str], *, stored: bool) -> None:
+    if call_id in answered or not (stored or call_id in open_calls):
+        raise UsageError(f"the result for {call_id!a} answers no call of this conversation, or is its second")
+    open_calls.discard(call_id)
+    answered.add(call_id)
+
+
+def _open(format: Format, item: Mapping[str, Any], open_calls: set[str], answered: set[str]) -> None:
+    if format == "chat":
+        asked = item.get("tool_calls") if item.get("role") == "assistant" else None
+        made = [each.get("id") for each in asked or () if isinstance(each, Mapping)]
+    else:
+        own = str(item.get("type")) in ("function_call", "custom_tool_call")
+        made = [item.get("call_id")] if own else []
+    for call_id in map(str, made):
+        if call_id in open_calls or call_id in answered:
+            raise UsageError(f"two calls have the id {call_id!a}: nobody could say which of them is answered")
+        open_calls.add(call_id)
+
+
 def request_body(
     format: Format,
     model: str,
     items: list[dict[str, Any]],
     tools: list[dict[str, Any]],
     params: Mapping[str, Any],
+    rules: RequestRules,
     *,
     first: bool,
 ) -> dict[str, Any]:
-    """Arguments for `create`. A `tool_choice` that forces a call holds for the first turn, or no turn would be last."""
-    body = dict(params)
+    """Arguments for `create`. A `tool_choice` that forces a call holds for the first turn, or no turn would be last.
+
+    Raises RequestRefused for a `tool_choice` that forces what is not in `tools`.
+    """
+    body = dict(params) | {"model": model}
+    names = tuple(map(name_of, tools))
+    choice = check_choice(format, body.get("tool_choice"), lambda named: name_of(named) in names)
     if not tools:
         for name in _NEEDS_TOOLS:
             body.pop(name, None)
     else:
         body["tools"] = tools
+        if choice is not None:
+            body["tool_choice"] = choice
     if not first and body.get("tool_choice") not in ("auto", "none"):
         body.pop("tool_choice", None)
-    return body | {"model": model, ("messages" if format == "chat" else "input"): list(items)}
+    rules.settle_parallel(body, names)
+    return body | {("messages" if format == "chat" else "input"): list(items)}

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, final
 
+import orjson
+
+from gateway.alarm import alarm
 from gateway.policy.documents import Contract
 from gateway.shapes.calls import Format
 from gateway.shapes.strict import to_wire
+
+MANY_TOOLS = 10  # beyond it models choose worse (OpenAI, "Function calling": aim for fewer than 20)
+CHARS_A_TOKEN = 4  # of English and of JSON, roughly; nobody's tokenizer is asked
+MAX_LISTS = 1_000  # kept ready
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ToolCost:
+    """Estimated tokens (a quarter of the characters, within about a third of the truth) by tool, and of the list."""
+
+    tools: dict[str, int]
+    total: int
+
+
+def tool_cost(tools: list[dict[str, Any]]) -> ToolCost:
+    """What a rendered list costs in every request that carries it."""
+    each = {name_of(tool): -(-len(orjson.dumps(tool)) // CHARS_A_TOKEN) for tool in tools}
+    return ToolCost(each, sum(each.values()))
+
+
+def name_of(tool: Mapping[str, Any]) -> str:
+    """The name of a function or free-text tool in either API's shape; empty for anything else."""
+    kind = tool.get("type")
+    body = tool.get(kind) if isinstance(kind, str) and kind in ("function", "custom") else None
+    name = (body if isinstance(body, Mapping) else tool).get("name")
+    return name if isinstance(name, str) and kind in ("function", "custom") else ""
 
 
 @final
@@ -17,19 +48,53 @@ class ToolLists:
     def __init__(self, contracts: Mapping[str, Contract]) -> None:
         self._chat: dict[str, dict[str, Any]] = {}
         self._responses: dict[str, dict[str, Any]] = {}
+        self._tags = {name: frozenset(contract.tags) for name, contract in contracts.items()}
+        self._warned: set[tuple[str, ...]] = set()
         self.unstrict: dict[str, str] = {}
         for name, contract in contracts.items():
-            wire = to_wire(contract.parameters)
-            function = {
-                "name": name,
-                "description": contract.description.strip(),
-                "parameters": wire.schema,
-                "strict": wire.strict,
-            }
-            self._chat[name] = {"type": "function", "function": function}
-            self._responses[name] = {"type": "function", **function}
-            if not wire.strict:
-                self.unstrict[name] = wire.why_not
+            if contract.free_text:
+                self._free_text(name, contract)
+            else:
+                self._function(name, contract)
+
+    def _function(self, name: str, contract: Contract) -> None:
+        wire = to_wire(contract.parameters)
+        function = {
+            "name": name,
+            "description": contract.description.strip(),
+            "parameters": wire.schema,
+            "strict": wire.strict,
+        }
+        self._chat[name] = {"type": "function", "function": function}
+        self._responses[name] = {"type": "function", **function}
+        if not wire.strict:
+            self.unstrict[name] = wire.why_not
+
+    def _free_text(self, name: str, contract: Contract) -> None:
+        """A custom tool. Its pattern is the grammar, written in the two ways of the two APIs."""
+        custom: dict[str, Any] = {"name": name, "description": contract.description.strip()}
+        field: Any = contract.parameters["properties"]
+        pattern = field["input"].get("pattern")
+        chat: dict[str, Any] = {"type": "text"}
+        responses = chat
+        if pattern is not None:
+            grammar = {"syntax": "regex", "definition": pattern[1:-1]}
+            chat, responses = {"type": "grammar", "grammar": grammar}, {"type": "grammar", **grammar}
+        self._chat[name] = {"type": "custom", "custom": custom | {"format": chat}}
+        self._responses[name] = {"type": "custom", **custom, "format": responses}
+
+    def subset(
+        self, names: tuple[str, ...], tags: Collection[str] = (), only: Collection[str] | None = None
+    ) -> tuple[str, ...]:
+        """Those of `names` that have one of the tags and stand in `only`, in the same order."""
+        if only is not None:
+            names = tuple(name for name in names if name in only)
+        if tags:
+            names = tuple(name for name in names if not self._tags[name].isdisjoint(tags))
+        if len(names) > MANY_TOOLS and names not in self._warned and len(self._warned) < MAX_LISTS:
+            self._warned.add(names)
+            alarm().warning("many_tools", tools=len(names), advice="models choose worse; use tags= or only=")
+        return names
 
     def render(self, names: tuple[str, ...], format: Format) -> list[dict[str, Any]]:
         """Shared dictionaries in a fresh list: they are the provider's to read and nobody's to change."""

@@ -16,10 +16,11 @@ from typing import Any, final
 from gateway.domain.call import ToolCall
 from gateway.domain.decision import StopReason
 from gateway.domain.errors import UsageError
-from gateway.shapes.calls import Format, good_id, is_own_function_call, plain
+from gateway.shapes.calls import CALL_ITEMS, Format, chat_call, good_id, is_own_call, kind_of, own_call, plain
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")  # what both APIs take back in a call
 _NO_NAME = "invalid_tool_name"
+_CHAT_CALL = ("id", "type", "function", "custom")
 _RUN_ELSEWHERE = ("audio", "executed_tools")  # parts of a chat message that hold no text of the model
 
 Item = dict[str, Any]
@@ -87,15 +88,14 @@ def _chat(body: Item) -> Turn | Unusable:
     text = _text(message.get("content"))
     if not isinstance(asked, list) or text is None or message.get("role") != "assistant":
         return Unusable(StopReason.INVALID_TURN)
-    calls = [_chat_call(item) for item in asked]
+    calls = [chat_call(item) if isinstance(item, dict) else None for item in asked]
     known = tuple(call for call in calls if call is not None)
     if len(known) != len(calls) or any(message.get(part) for part in _RUN_ELSEWHERE):
         return Unusable(StopReason.UNKNOWN_ITEM)
     kept = {key: value for key, value in message.items() if value is not None and key != "tool_calls"}
     if known:
         kept["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": _spelled(call)} | _more(item)
-            for call, item in zip(known, asked, strict=True)
+            {"id": call.id, **_chat_spelled(call, item), **_more(item)} for call, item in zip(known, asked, strict=True)
         ]
     else:
         kept.setdefault("content", "")
@@ -115,16 +115,14 @@ def _chat_end(finish: object, message: Item) -> Unusable | None:
     return None if finish in ("stop", "tool_calls") else Unusable(StopReason.INVALID_TURN)
 
 
-def _chat_call(item: object) -> ToolCall | None:
-    function = item.get("function") if isinstance(item, dict) else None
-    if not isinstance(item, dict) or item.get("type", "function") != "function" or not isinstance(function, dict):
-        return None
-    return ToolCall(item.get("id"), function.get("name"), function.get("arguments", ""))  # type: ignore[arg-type]
+def _chat_spelled(call: ToolCall, item: Item) -> Item:
+    kind = "custom" if item.get("type") == "custom" else "function"
+    return {"type": kind, kind: {"name": _spelled_name(call.name), **_spelled(call, custom=kind == "custom")}}
 
 
 def _more(item: Item) -> Item:
     """What a provider hangs on a call beside the standard fields, and may want back (signatures of its reasoning)."""
-    return {key: value for key, value in item.items() if key not in ("id", "type", "function") and value is not None}
+    return {key: value for key, value in item.items() if key not in _CHAT_CALL and value is not None}
 
 
 # Responses
@@ -145,10 +143,11 @@ def _responses(body: Item) -> Turn | Unusable:
     texts: list[str] = []
     for sent in items:
         item = {key: value for key, value in sent.items() if value is not None}
-        if item["type"] == "function_call":
-            call = ToolCall(item.get("call_id"), item.get("name"), item.get("arguments", ""))  # type: ignore[arg-type]
+        if kind_of(item) in CALL_ITEMS:
+            call = own_call(item)
             calls.append(call)
-            item |= _spelled(call)
+            item |= {"name": _spelled_name(item.get("name"))}
+            item |= _spelled(call, custom=item["type"] == "custom_tool_call")
         elif item["type"] == "message":
             text = _text(item.get("content", []))
             if text is None or item.get("role") != "assistant":
@@ -171,7 +170,7 @@ def _responses_end(body: Item, items: list[Any]) -> Unusable | None:
     if status != "completed" or not all(isinstance(item, dict) for item in items):
         return Unusable(StopReason.INVALID_TURN)
     for item in items:
-        if not (item.get("type") in ("message", "reasoning") or is_own_function_call(item)):
+        if not (item.get("type") in ("message", "reasoning") or is_own_call(item)):
             return Unusable(StopReason.UNKNOWN_ITEM)
         if item.get("status") not in ("completed", None):
             return Unusable(StopReason.TRUNCATED)
@@ -200,11 +199,15 @@ def _text(content: object) -> str | None:
 _TEXTS = ("text", "output_text")
 
 
-def _spelled(call: ToolCall) -> dict[str, str]:
-    """Name and arguments as the API takes them back. What is governed is the call as it came, not this."""
-    name = call.name if isinstance(call.name, str) and _NAME.match(call.name) else _NO_NAME
-    arguments = call.arguments if isinstance(call.arguments, str) else json.dumps(call.arguments)
-    return {"name": name, "arguments": arguments}
+def _spelled(call: ToolCall, *, custom: bool) -> dict[str, str]:
+    """The arguments as the API takes them back. What is governed is the call as it came, not this."""
+    given = call.arguments["input"] if custom and isinstance(call.arguments, dict) else call.arguments
+    return {"input" if custom else "arguments": given if isinstance(given, str) else json.dumps(given)}
+
+
+def _spelled_name(name: object) -> str:
+    """The name as the API takes it back."""
+    return name if isinstance(name, str) and _NAME.match(name) else _NO_NAME
 
 
 def _sound(item: Item) -> Item:

@@ -40,7 +40,7 @@ def contract(tool: str, parameter: str, kind: str, *more: str) -> str:
 class Bench:
     """Use as a context manager. `done` lists what tools really did, in order."""
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    def __init__(self, folder: Path, settings: str = "", *, risky: bool = False) -> None:
         self._stack = ExitStack()
         self.folder = folder
         self.done: list[tuple[str, object]] = []
@@ -59,6 +59,8 @@ class Bench:
             "tools/pay.yaml": contract("pay", "amount", "integer", "approval: {when: always}"),
             "tools/hidden.yaml": contract(HIDDEN, "text", "string"),
         }
+        if risky:
+            files["tools/pay.yaml"] = files["tools/pay.yaml"].replace("risk: low", "risk: high")
         for name, text in files.items():
             (policies / name).write_text(text)
         self.gateway = self._stack.enter_context(Gateway.from_policies(policies, home=folder / "home", origin="test"))
@@ -110,7 +112,7 @@ class Bench:
 
     def records(self, kind: str) -> list[dict[str, Any]]:
         """Every record of one kind in the log, oldest first."""
-        lines = [line for path in sorted((self.folder / "home" / "audit").rglob("*")) if path.is_file()
+        lines = [line for path in sorted((self.folder / "home" / "audit").rglob("*.jsonl"))
                  for line in path.read_bytes().splitlines()]  # fmt: skip
         found = [json.loads(line) for line in lines if line.startswith(b"{")]
         return [record for record in found if record.get("kind") == kind]

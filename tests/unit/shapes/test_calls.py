@@ -44,12 +44,9 @@ def test_no_calls(nothing: Any) -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        {"id": "c", "type": "custom", "custom": {"name": "look_up", "input": "x"}},
         {"id": "c", "type": "custom", "custom": {}, "function": {"name": "look_up", "arguments": "{}"}},
         {"id": "c", "function": "look_up"},
-        {"type": "custom_tool_call", "call_id": "c", "name": "look_up", "input": "x"},
         {"type": "computer_call", "call_id": "c", "name": "look_up"},
-        function_call("look_up", "c", namespace="files"),
         function_call("look_up", "c", caller={"type": "program", "caller_id": "p"}),
         {"call_id": "c", "name": "look_up", "arguments": "{}"},
     ],
@@ -58,6 +55,24 @@ def test_no_calls(nothing: Any) -> None:
 def test_what_can_be_answered_but_is_no_call_of_ours_calls_nothing(item: dict[str, Any]) -> None:
     [call] = read_calls([item]).calls
     assert (call.id, call.name) == ("c", None)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"id": "c", "type": "custom", "custom": {"name": "look_up", "input": "x"}},
+        {"type": "custom_tool_call", "call_id": "c", "name": "look_up", "input": "x"},
+    ],
+    ids=["chat", "responses"],
+)
+def test_free_text_is_the_argument_input(item: dict[str, Any]) -> None:
+    [call] = read_calls([item]).calls
+    assert (call.id, call.name, call.arguments) == ("c", "look_up", {"input": "x"})
+
+
+def test_a_namespace_is_part_of_the_name() -> None:
+    [call] = read_calls([function_call("look_up", "c", namespace="files")]).calls
+    assert call.name == "files__look_up"
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ HOSTILE: dict[str, tuple[Api, Raw, StopReason]] = {
         chat_raw({"refusal": "I will not.", "tool_calls": [_CALL]}, "tool_calls"),
         StopReason.MODEL_REFUSED,
     ),
-    "custom call": (
+    "a call of tomorrow": (
         "chat",
-        chat_raw({"tool_calls": [{"id": "c", "type": "custom", "custom": {"name": "x", "input": ""}}]}, "tool_calls"),
+        chat_raw({"tool_calls": [{"id": "c", "type": "wish", "wish": {"name": "x", "input": ""}}]}, "tool_calls"),
         StopReason.UNKNOWN_ITEM,
     ),
     "run by the provider": (
@@ -98,7 +98,8 @@ HOSTILE: dict[str, tuple[Api, Raw, StopReason]] = {
         responses_raw({"type": "telepathy", "id": "t"}, _ITEM),
         StopReason.UNKNOWN_ITEM,
     ),
-    "another namespace": ("responses", responses_raw(_ITEM | {"namespace": "files"}), StopReason.UNKNOWN_ITEM),
+    "a call in the background": ("responses", responses_raw(_ITEM | {"async": True}), StopReason.UNKNOWN_ITEM),
+    "a kind that is no text": ("responses", responses_raw(_ITEM, {"type": ["message"]}), StopReason.UNKNOWN_ITEM),
     "a program's call": (
         "responses",
         responses_raw(_ITEM | {"caller": {"type": "program", "caller_id": "p"}}),
@@ -113,13 +114,25 @@ HOSTILE: dict[str, tuple[Api, Raw, StopReason]] = {
 }
 
 
+# Where the pieces of a stream already say so, they say it in their own way.
+STREAMED = {
+    "an end nobody knows": StopReason.TRUNCATED,
+    "an incomplete call": StopReason.TRUNCATED,
+    "still running": StopReason.INVALID_TURN,
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_turn_that_cannot_be_used_is_not_executed_and_not_kept(bench: Bench, name: str) -> None:
+def test_a_turn_that_cannot_be_used_is_not_executed_and_not_kept(bench: Bench, name: str, stream: bool) -> None:
     api, turn, reason = HOSTILE[name]
     model = bench.serve(call("look_up", key="first"), turn)
-    ended = run(model.run(bench.session(), api=api))
+    if stream and name in ("no object", "two choices"):
+        pytest.skip("no stream can say this")
+    ended = run(model.run(bench.session(), api=api, stream=stream))
     assert isinstance(ended, Stopped)
-    assert ended.reason is reason
+    assert ended.reason is (STREAMED.get(name, reason) if stream else reason)
+    reason = ended.reason
     assert ended.message_for_user
     assert bench.done == [("look_up", "first")]
     assert [record["reason"] for record in bench.records("loop.ended")] == [reason]

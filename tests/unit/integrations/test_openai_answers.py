@@ -1,0 +1,96 @@
+"""What comes back through a wrapped client, and what the host then does with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+import gateway
+from examples.scripted_openai import Raw, Say, call
+from gateway.shapes.incoming import ResponseRefused
+from tests.unit.integrations.wrapped import How, ask, each_api, each_way
+from tests.unit.loop_bench import HIDDEN, Api, Bench, asked, chat_raw, function_call, prompt, responses_raw
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with Bench(tmp_path) as made:
+        yield made
+
+
+_ITEM = function_call("look_up", arguments='{"key": "a"}')
+_CALL = asked("look_up", arguments='{"key": "a"}')
+BACK: dict[str, tuple[Api, Raw]] = {
+    "searched": ("responses", responses_raw({"type": "web_search_call", "id": "ws_1", "status": "completed"})),
+    "an item of tomorrow": ("responses", responses_raw({"type": "telepathy", "id": "t"}, _ITEM)),
+    "a program's call": ("responses", responses_raw(_ITEM | {"caller": {"type": "program", "caller_id": "p"}})),
+    "cut off, items": (
+        "responses",
+        responses_raw(_ITEM, status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+    ),
+    "an id twice, items": ("responses", responses_raw(_ITEM, _ITEM)),
+    "cut off": ("chat", chat_raw({"tool_calls": [_CALL]}, "length")),
+    "legacy": ("chat", chat_raw({"function_call": {"name": "look_up", "arguments": "{}"}}, "function_call")),
+    "executed": ("chat", chat_raw({"content": "ok", "executed_tools": [{"type": "python"}]})),
+    "a call of tomorrow": ("chat", chat_raw({"tool_calls": [{"id": "c", "type": "wish", "wish": {}}]}, "tool_calls")),
+    "an id twice": ("chat", chat_raw({"tool_calls": [_CALL, _CALL]}, "tool_calls")),
+}
+
+
+@pytest.mark.parametrize("name", BACK)
+@each_way
+def test_an_answer_no_contract_can_govern_is_not_handed_over(bench: Bench, name: str, how: How) -> None:
+    api, raw = BACK[name]
+    client, _ = ask(bench, api, how, raw)
+    with pytest.raises(ResponseRefused):
+        client(tools=bench.session().tools(api))
+    assert [record["verdict"] for record in bench.records("request.governed")] == ["response_refused"]
+
+
+@each_api
+def test_a_cut_off_text_is_the_hosts_own_affair(bench: Bench, api: Api) -> None:
+    said = {"type": "message", "id": "msg_1", "role": "assistant", "status": "incomplete"}
+    said["content"] = [{"type": "output_text", "text": "Once upon", "annotations": []}]
+    raw = chat_raw({"content": "Once upon"}, "length") if api == "chat" else responses_raw(said, status="incomplete")
+    client, _ = ask(bench, api, "sync", raw)
+    assert client()[0] == "Once upon"
+
+
+def test_c136_an_older_list_behind_a_response_id_gives_no_right(bench: Bench) -> None:
+    client, model = ask(bench, "responses", "sync", call("look_up", key="a"), call(HIDDEN, text="x"))
+    session = client.session
+    with gateway.openai(openai.OpenAI(**client.where), session) as wrapped:
+        first = wrapped.responses.create(model="m", input="go", tools=session.tools("responses"))
+        second = wrapped.responses.create(
+            model="m", previous_response_id=first.id, input=session.dispatch_sync(first.output)
+        )
+        [answer] = session.dispatch_sync(second.output)
+    assert json.loads(answer["output"])["error"]["code"] == "tool_not_available"
+    assert bench.done == [("look_up", "a")]
+    assert "tools" not in model.sent[1]
+
+
+def test_a_client_of_another_kind_is_refused(bench: Bench) -> None:
+    with pytest.raises(gateway.UsageError):
+        gateway.openai(object(), bench.session())  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@each_api
+def test_run_goes_through_a_wrapped_client(bench: Bench, api: Api, sync: bool) -> None:
+    model = bench.serve(call("look_up", key="a"), Say("Done."))
+    session = bench.session()
+    where: dict[str, Any] = {"base_url": model.server.base_url, "api_key": model.server.api_key}
+
+    async def go() -> Any:
+        client = openai.OpenAI(**where) if sync else openai.AsyncOpenAI(**where)
+        return await session.run(bench.gateway.openai(client, session), model="m", stream=True, **prompt(api, "go"))
+
+    assert asyncio.run(go()).text == "Done."
+    assert bench.done == [("look_up", "a")]

@@ -1,0 +1,288 @@
+"""What leaves through a wrapped client, in both APIs, blocking, awaited and streamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+import gateway
+from examples.scripted_openai import Call, CallTools, Raw
+from gateway.shapes.models import RequestRules
+from gateway.shapes.outgoing import RequestRefused, govern_request
+from gateway.shapes.tools import ToolLists
+from tests.unit.integrations.wrapped import APIS, How, ask, each_api, each_way, function, names
+from tests.unit.loop_bench import HIDDEN, Api, Bench, asked, function_call, prompt, responses_raw
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with Bench(tmp_path) as made:
+        yield made
+
+
+@each_way
+@each_api
+def test_text_comes_through(bench: Bench, api: Api, how: How) -> None:
+    client, model = ask(bench, api, how)
+    assert client() == ("Hello.", [])
+    assert "tools" not in model.sent[0]
+    assert bench.records("request.governed") == []
+
+
+@each_way
+@each_api
+def test_only_what_is_granted_is_offered_and_in_the_contracts_own_words(bench: Bench, api: Api, how: How) -> None:
+    client, model = ask(bench, api, how)
+    client(tools=[function(api, name) for name in ("pay", HIDDEN, "invented", "look_up")])
+    assert model.sent[0]["tools"] == bench.session().tools(api, only={"pay", "look_up"})
+    [record] = bench.records("request.governed")
+    assert (record["verdict"], record["stripped"], record["allowed"]) == ("sent", [HIDDEN, "invented"], [])
+
+
+@each_way
+@each_api
+def test_calls_come_through_unchanged_and_dispatch_judges_them(bench: Bench, api: Api, how: How) -> None:
+    both = CallTools((Call("look_up", {"key": "a"}), Call(HIDDEN, {"text": "x"})), text="Looking.")
+    client, _ = ask(bench, api, how, both)
+    text, calls = client(tools=bench.session().tools(api))
+    assert text == "Looking."
+    assert [(name, json.loads(arguments)) for _, name, arguments in calls] == [
+        ("look_up", {"key": "a"}),
+        (HIDDEN, {"text": "x"}),
+    ]
+    items = [
+        asked(name, i, arguments) if api == "chat" else function_call(name, i, arguments)
+        for i, name, arguments in calls
+    ]
+    found = bench.session().dispatch_sync(items)
+    contents = [json.loads(each.get("content") or each["output"]) for each in found]
+    assert contents[0]["untrusted_result"] == "value of a"
+    assert contents[1]["error"]["code"] == "tool_not_available"
+    assert bench.done == [("look_up", "a")]
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "web_search"},
+        {"type": "web_search_preview_2025_03_11"},
+        {"type": "code_interpreter", "container": {"type": "auto"}},
+        {"type": "mcp", "server_label": "x", "server_url": "https://mcp.example/mcp", "require_approval": "never"},
+        {"type": "file_search", "vector_store_ids": ["vs_1"]},
+        {"type": "image_generation"},
+        {"type": "local_shell"},
+        {"type": "shell"},
+        {"type": "computer_use_preview", "display_width": 1, "display_height": 1, "environment": "browser"},
+        {"type": "apply_patch"},
+        {"type": "telepathy"},
+    ],
+    ids=lambda tool: tool["type"],
+)
+def test_what_the_provider_would_execute_is_taken_out_and_recorded(bench: Bench, tool: dict[str, Any]) -> None:
+    client, model = ask(bench, "responses", "sync")
+    client(tools=[tool, *bench.session().tools("responses")])
+    assert names(model.sent[0]) == names({"tools": bench.session().tools("responses")})
+    [record] = bench.records("request.governed")
+    assert len(record["stripped"]) == 1
+
+
+@each_way
+def test_what_the_policy_allows_by_name_leaves_and_is_recorded(tmp_path: Path, how: How) -> None:
+    with Bench(tmp_path, "provider_tools: [web_search, 'mcp:https://good.example/mcp']\n") as bench:
+        client, model = ask(bench, "responses", how)
+        servers = [
+            {"type": "mcp", "server_label": label, "server_url": f"https://{label}.example/mcp"}
+            for label in ("good", "evil")
+        ]
+        client(tools=[{"type": "web_search_preview"}, *servers], tool_choice={"type": "web_search_preview"})
+        assert [tool.get("server_label", tool["type"]) for tool in model.sent[0]["tools"]] == [
+            "web_search_preview",
+            "good",
+        ]
+        [record] = bench.records("request.governed")
+        assert record["allowed"] == ["web_search", "mcp:https://good.example/mcp"]
+        assert record["stripped"] == ["mcp:https://evil.example/mcp"]
+
+
+def test_the_web_search_of_chat_completions_is_taken_out(bench: Bench) -> None:
+    client, model = ask(bench, "chat", "sync")
+    client(web_search_options={})
+    assert "web_search_options" not in model.sent[0]
+    assert [record["stripped"] for record in bench.records("request.governed")] == [["web_search"]]
+
+
+REFUSED: dict[str, tuple[Api | None, dict[str, Any]]] = {
+    "legacy functions": ("chat", {"functions": [{"name": "look_up"}]}),
+    "a legacy choice": ("chat", {"function_call": {"name": "look_up"}}),
+    "a stored prompt": ("responses", {"prompt": {"id": "pmpt_1"}}),
+    "a forced tool without a right": (None, {"tool_choice": HIDDEN}),
+    "a forced tool of the provider": ("responses", {"tool_choice": {"type": "web_search_preview"}}),
+    "a required choice of nothing": (
+        "responses",
+        {"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": HIDDEN}]}},
+    ),
+    "a choice of tomorrow": (None, {"tool_choice": "telepathy"}),
+    "a model that searches by itself": ("chat", {"model": "gpt-4o-search-preview"}),
+    "an approval of the provider's call": (
+        "responses",
+        {"input": [{"type": "mcp_approval_response", "approval_request_id": "r", "approve": True}]},
+    ),
+    "something hidden in the extra body": ("chat", {"extra_body": {"functions": [{"name": "look_up"}]}}),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@each_way
+def test_a_request_that_may_not_leave_is_refused_before_it_is_sent(bench: Bench, name: str, how: How) -> None:
+    only, wrong = REFUSED[name]
+    if "functions" in str(wrong) and how != "sync":
+        pytest.skip("the library's own `stream` takes no legacy parameters")
+    for api in (only,) if only else APIS:
+        client, model = ask(bench, api, how)
+        body = dict(wrong)
+        if body.get("tool_choice") == HIDDEN:
+            body["tool_choice"] = {"type": "function", "name": HIDDEN}
+            if api == "chat":
+                body["tool_choice"] = {"type": "function", "function": {"name": HIDDEN}}
+        with pytest.raises(RequestRefused):
+            client(**{"tools": bench.session().tools(api)} | body)
+        assert model.server.requests == ()
+    assert {record["verdict"] for record in bench.records("request.governed")} == {"request_refused"}
+
+
+@each_api
+def test_allowed_tools_are_narrowed_and_never_widen(bench: Bench, api: Api) -> None:
+    def named(name: str) -> dict[str, Any]:
+        return {"type": "function", "function": {"name": name}} if api == "chat" else {"type": "function", "name": name}
+
+    inner = {"mode": "auto", "tools": [named(HIDDEN), named("look_up")]}
+    choice = {"type": "allowed_tools", "allowed_tools": inner} if api == "chat" else {"type": "allowed_tools", **inner}
+    client, model = ask(bench, api, "sync")
+    client(tools=[function(api, HIDDEN), *bench.session().tools(api)], tool_choice=choice)
+    sent = model.sent[0]["tool_choice"]
+    assert sent["allowed_tools" if api == "chat" else "type"]
+    assert (sent["allowed_tools"] if api == "chat" else sent)["tools"] == [named("look_up")]
+
+
+@pytest.mark.parametrize("choice", ["none", "auto", "required"])
+@each_api
+def test_the_plain_choices_pass(bench: Bench, api: Api, choice: str) -> None:
+    client, model = ask(bench, api, "sync")
+    client(tools=bench.session().tools(api), tool_choice=choice)
+    assert model.sent[0]["tool_choice"] == choice
+
+
+@each_api
+def test_where_every_tool_is_taken_out_so_is_what_needs_one(bench: Bench, api: Api) -> None:
+    client, model = ask(bench, api, "sync", principal="eve")
+    client(tools=bench.session().tools(api), tool_choice="auto", parallel_tool_calls=True)
+    assert not model.sent[0].keys() & {"tools", "tool_choice", "parallel_tool_calls"}
+
+
+def test_tools_hidden_among_the_input_items_are_filtered(bench: Bench) -> None:
+    client, model = ask(bench, "responses", "sync", Raw(responses_raw().body))
+    more = {"type": "additional_tools", "role": "developer", "tools": [function("responses", HIDDEN)]}
+    with pytest.raises(
+        openai.BadRequestError
+    ):  # the scripted server does not know such items; what counts is what left
+        client(input=[*prompt("responses", "go")["input"], more])
+    assert (model.server.requests[0].body or {})["input"][1]["tools"] == []
+
+
+def test_a_namespace_holds_what_is_granted_under_its_name(bench: Bench) -> None:
+
+    contracts = {"crm__find": bench.gateway._set.contracts["look_up"].contract.model_copy(update={"tool": "crm__find"})}
+    tool = {
+        "type": "namespace",
+        "name": "crm",
+        "description": "d",
+        "tools": [function("responses", n) for n in ("find", "drop")],
+    }
+    made = govern_request("responses", {"tools": [tool]}, ("crm__find",), ToolLists(contracts), RequestRules())
+    [space] = made.body["tools"]
+    assert [(each["name"], each["strict"]) for each in space["tools"]] == [("find", True)]
+    assert made.stripped == ["crm__drop"]
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "sent"),
+    [
+        ("gpt-5", None, None),
+        ("gpt-5", True, True),
+        ("gpt-5", False, False),
+        ("ft:gpt-4.1:acme", True, False),
+        ("o3-mini", False, None),
+        ("o4-mini-2025-04-16", True, None),
+        ("house-model", True, False),
+    ],
+)
+def test_parallel_calls_follow_the_table_of_families(
+    tmp_path: Path, model: str, given: bool | None, sent: bool | None
+) -> None:
+    with Bench(tmp_path, "openai: {parallel: {'house-*': 'off'}}\n") as bench:
+        client, server = ask(bench, "responses", "sync")
+        client(model=model, tools=bench.session().tools("responses"), parallel_tool_calls=given)
+        assert server.sent[0].get("parallel_tool_calls") == sent
+
+
+@pytest.mark.parametrize("relaxed", [False, True])
+def test_destructive_tools_are_called_one_at_a_time(tmp_path: Path, relaxed: bool) -> None:
+    with Bench(tmp_path, f"openai: {{destructive_in_parallel: {str(relaxed).lower()}}}\n", risky=True) as bench:
+        client, model = ask(bench, "chat", "sync")
+        client(tools=bench.session().tools())
+        client(tools=bench.session().tools(only={"look_up"}))
+        assert [body.get("parallel_tool_calls") for body in model.sent] == [None if relaxed else False, None]
+
+
+def test_other_endpoints_pass_or_are_refused(bench: Bench) -> None:
+    client, _ = ask(bench, "chat", "sync")
+    with gateway.openai(openai.OpenAI(max_retries=0, **client.where), client.session) as wrapped:
+        with pytest.raises(openai.NotFoundError):  # it passed: the scripted server does not have it
+            wrapped.embeddings.create(model="m", input="x")
+        refused: tuple[Callable[[], Any], ...] = (
+            lambda: wrapped.batches.create(input_file_id="f", endpoint="/v1/responses", completion_window="24h"),
+            lambda: wrapped.post("/foo", cast_to=object, body={}),
+            lambda: wrapped.realtime,
+            wrapped.responses.connect,
+            wrapped.with_options(timeout=3).responses.connect,
+            lambda: wrapped.beta.realtime.connect(model="m"),
+        )
+        for attempt in refused:
+            with pytest.raises(RequestRefused):
+                attempt()
+
+
+def test_options_keep_the_wrap(bench: Bench) -> None:
+    client, model = ask(bench, "chat", "sync")
+    with gateway.openai(openai.OpenAI(**client.where), client.session) as wrapped:
+        wrapped.with_options(timeout=5).chat.completions.create(
+            model="m", messages=prompt("chat", "go")["messages"], tools=[function("chat", HIDDEN)]
+        )
+    assert "tools" not in model.sent[0]
+
+
+def test_azure_style_paths_and_raw_responses_are_governed(bench: Bench) -> None:
+    client, model = ask(bench, "chat", "sync")
+    azure = openai.AzureOpenAI(
+        azure_endpoint=model.server.base_url.removesuffix("/v1"), api_version="2025-04-01", azure_deployment="gpt",
+        api_key="k", default_headers={"Authorization": f"Bearer {model.server.api_key}"},
+    )  # fmt: skip
+    with gateway.openai(azure, client.session) as wrapped:
+        raw = wrapped.chat.completions.with_raw_response.create(
+            model="gpt", messages=prompt("chat", "go")["messages"], tools=[function("chat", HIDDEN)]
+        )
+    assert raw.parse().choices[0].message.content == "Hello."
+    assert "/deployments/gpt/chat/completions" in model.server.requests[0].path
+    assert "tools" not in model.sent[0]
+
+
+def test_retries_of_the_call_are_the_clients_own(bench: Bench) -> None:
+    client, model = ask(bench, "chat", "sync")
+    model.server.fail_next(503)
+    assert client() == ("Hello.", [])
+    assert [each.status for each in model.server.requests] == [503, 200]
