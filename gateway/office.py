@@ -109,7 +109,7 @@ def _writing(where: Home) -> Iterator[Callable[[bytes], Position]]:
     deadline = time.monotonic() + BUSY_S
     while True:
         try:
-            log = open_log(where, ORIGIN, SystemClock(), AuditSettings().checkpoint_every)
+            log = open_log(where, ORIGIN, SystemClock(), AuditSettings())
             break
         except OriginBusy:
             if time.monotonic() > deadline:
