@@ -30,6 +30,7 @@ from gateway.audit.origin import enroll, load_keyrings, load_signer, load_truste
 from gateway.audit.port import Log
 from gateway.audit.segment import Place
 from gateway.audit.stage import Record
+from gateway.audit.subjects import SubjectKeys
 from gateway.audit.witness import Book, HttpWitness, Witness
 from gateway.authorize.casbin_oracle import checked_grants
 from gateway.authorize.stage import Authorize
@@ -44,6 +45,7 @@ from gateway.domain.call import CallContext
 from gateway.domain.errors import SettingsError
 from gateway.domain.event import LogRepaired
 from gateway.domain.instant import Clock
+from gateway.execute.check import checked
 from gateway.execute.code import open_runners
 from gateway.execute.port import CodeRunner
 from gateway.execute.registry import Registry
@@ -81,6 +83,7 @@ class Runtime:
     home: Home
     origin: str
     keys: Keys
+    subjects: SubjectKeys
     signer: Signer
     clock: Clock
     log: Log
@@ -137,7 +140,8 @@ def open_runtime(
             log.close()
             raise
     try:
-        runners, no_runner = open_runners(policy.sandbox_profiles, keys.digest.id)
+        opened, unopened = open_runners(policy.sandbox_profiles, keys.digest.id)
+        runners, no_runner = checked(opened, unopened, policy.sandbox_profiles, state=where.state, owner=keys.digest.id)
     except BaseException:
         log.close()
         raise
@@ -145,6 +149,7 @@ def open_runtime(
         home=where,
         origin=origin,
         keys=keys,
+        subjects=SubjectKeys(where.keys / "subjects", keys),
         signer=signer,
         clock=clock,
         log=log,
@@ -294,6 +299,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         sandboxes=boxes,
         authority={tool: contract.authority for tool, contract in contracts.items()},
         personal={tool: each.personal for tool, each in compiled.items() if each.personals},
+        subjects=runtime.subjects,
         labels={tool: dict(contract.result.labels) for tool, contract in contracts.items()},
     )
     doors = {tool: _door(contract, compiled[tool], runtime) for tool, contract in contracts.items()}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import approvals, approvers, audit, init, kill, policy
+from gateway.cli import approvals, approvers, audit, init, kill, policy, sandbox
 from gateway.cli.present import problem
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.add_typer(approvers.app, name="approvers")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(kill.app, name="kill")
+app.add_typer(sandbox.app, name="sandbox")
 
 
 def _version(wanted: bool) -> None:

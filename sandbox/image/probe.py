@@ -209,7 +209,8 @@ def no_capabilities(_: dict[str, Any]) -> Seen:
     facts = status()
     caps = {key: facts[key] for key in ("CapInh", "CapPrm", "CapEff", "CapBnd")}
     caps |= {key: facts[key] for key in ("CapAmb",) if key in facts}  # gVisor has no ambient set
-    return [all(int(value, 16) == 0 for value in caps.values()), caps]
+    held = {key: value for key, value in caps.items() if int(value, 16)}
+    return [not held, held or "none"]
 
 
 @probe
@@ -232,7 +233,8 @@ def only_loopback(_: dict[str, Any]) -> Seen:
 @probe
 def no_sockets(_: dict[str, Any]) -> Seen:
     opened = {name: open_socket(number) for name, number in FAMILIES.items()}
-    return [all(ok for ok, _ in opened.values()), {name: seen for name, (_, seen) in opened.items()}]
+    wrong = {name: seen for name, (refused_, seen) in opened.items() if not refused_}
+    return [not wrong, wrong or f"EPERM for {len(opened)} families"]
 
 
 @probe
