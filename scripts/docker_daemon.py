@@ -1,7 +1,8 @@
 """Run a command with Docker at hand: a daemon that answers, or a private one for as long as it runs.
 
-Guarantees: the private daemon has its own socket, data and pid file, no bridge and no iptables rule, and is
-stopped by pid on every way out (end, failure, INT, TERM; if this process is killed, the kernel tells it).
+Guarantees: the private daemon has its own socket, data, settings and pid file, no bridge and no iptables rule, offers
+gVisor's runsc beside runc where that is installed, and is stopped by pid on every way out (end, failure, INT, TERM; if
+this process is killed, the kernel tells it).
 Nothing that was running before is touched. Two runs at once use two daemons.
 
 The command sees DOCKER_HOST, TOOLGATE_SANDBOX_CACHE and TOOLGATE_DOCKER=present; where Docker cannot be had,
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -35,6 +37,8 @@ STOP_TIMEOUT_S = 20.0
 INSTALL_TIMEOUT_S = 600.0
 SLOTS = 8  # runs at once that keep their data folder apart
 EX_UNAVAILABLE = 69  # sysexits.h
+# ptrace needs no KVM; --oci-seccomp makes gVisor heed the profile that Docker hands it.
+RUNSC_ARGUMENTS = ("--platform=ptrace", "--network=none", "--oci-seccomp")
 POLICY_RC = Path("/usr/sbin/policy-rc.d")
 
 
@@ -79,8 +83,12 @@ def as_root() -> list[str]:
     raise DockerAbsent("no Docker daemon answers, and starting one needs root or sudo without a password")
 
 
+def find(program: str) -> str | None:
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/sbin")
+
+
 def find_dockerd() -> str | None:
-    return shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/sbin")
+    return find("dockerd")
 
 
 def apt(*arguments: str) -> None:
@@ -109,21 +117,28 @@ def no_service_start() -> Iterator[None]:
         subprocess.run([*prefix, "rm", "-f", str(POLICY_RC)], check=False)
 
 
-def install() -> str:
-    """Install docker.io; the path of dockerd."""
+def install(package: str, program: str) -> str:
+    """Install a Debian package; the path of the program it brings."""
     if os.environ.get("TOOLGATE_NO_INSTALL") == "1":
-        raise DockerAbsent("no dockerd is installed, and TOOLGATE_NO_INSTALL=1 forbids to install it")
+        raise DockerAbsent(f"no {program} is installed, and TOOLGATE_NO_INSTALL=1 forbids to install it")
     if shutil.which("apt-get") is None:
-        raise DockerAbsent("no dockerd is installed, and this is not Debian or Ubuntu (no apt-get)")
+        raise DockerAbsent(f"no {program} is installed, and this is not Debian or Ubuntu (no apt-get)")
     as_root()
-    say("installing docker.io with apt-get (TOOLGATE_NO_INSTALL=1 forbids it)")
+    say(f"installing {package} with apt-get (TOOLGATE_NO_INSTALL=1 forbids it)")
     with no_service_start():
         apt("update")
-        apt("install", "--no-install-recommends", "docker.io")
-    found = find_dockerd()
+        apt("install", "--no-install-recommends", package)
+    found = find(program)
     if found is None:
-        raise DockerAbsent("docker.io was installed but brought no dockerd")
+        raise DockerAbsent(f"{package} was installed but brought no {program}")
     return found
+
+
+def settings(runsc: str | None) -> dict[str, object]:
+    """The private daemon's own daemon.json. Cgroups stay on for gVisor: without them nothing bounds its memory."""
+    if runsc is None:
+        return {}
+    return {"runtimes": {"runsc": {"path": runsc, "runtimeArgs": list(RUNSC_ARGUMENTS)}}}
 
 
 def take_slot() -> tuple[Path, TextIO]:
@@ -184,7 +199,7 @@ def tidy_after_a_kill(lock: TextIO, data: Path, run: Path) -> None:
 def private_daemon() -> Iterator[str]:
     """A daemon of our own; its address."""
     prefix = as_root()
-    dockerd = find_dockerd() or install()
+    dockerd = find_dockerd() or install("docker.io", "dockerd")
     data, lock = take_slot()
     # The folder of the socket stays short: a unix socket's path has at most 107 bytes (unix(7)).
     short = tempfile.gettempdir() if len(tempfile.gettempdir()) < 40 else "/tmp"  # noqa: S108
@@ -194,6 +209,8 @@ def private_daemon() -> Iterator[str]:
     address = f"unix://{run}/d.sock"
     argv = [*prefix, "setpriv", "--pdeathsig", "TERM", dockerd, "--data-root", str(data), "--exec-root", str(run / "x")]
     argv += ["--pidfile", str(run / "pid"), "-H", address, "--bridge=none", "--iptables=false", "--ip-forward=false"]
+    (run / "daemon.json").write_text(json.dumps(settings(find("runsc"))))
+    argv += ["--config-file", str(run / "daemon.json")]
     argv += ["--containerd-namespace", f"toolgate-{run.name[-8:]}", "--shutdown-timeout", "3"]
     if os.geteuid() != 0:
         argv += ["--group", str(os.getgid())]
