@@ -19,6 +19,7 @@ from gateway.domain.call import CallContext, Executed, Failure, Released
 from gateway.domain.masking import MASK, Masker, leaves
 from gateway.policy.documents import Result
 
+RAN = "The tool did run: do not repeat the call. Tell the user what you cannot say."
 TOOL_FAILED = "tool_failed"  # the code of a failure that the tool put into its own words
 MAX_CONVERSATIONS = 10_000  # conversations whose secrets are remembered; the longest idle one is forgotten first
 
@@ -126,6 +127,7 @@ class Release:
                 failure = Failure(
                     "bad_result",
                     "The tool's result was not usable.",
+                    RAN,
                     detail=self._said(own.quotable(problem), own, ctx),
                 )
                 return Released(ctx, tool, error_content(failure, ctx.id), failure)

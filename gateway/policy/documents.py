@@ -114,7 +114,10 @@ class Execution(Document):
     retries: Annotated[int, Field(ge=0, le=3)] = Field(
         default=0, description="After 1 s, 2 s, 4 s. Only with `idempotent: true`."
     )
-    fallback: ToolName | None = Field(default=None, description="Tool called instead once this one has failed.")
+    fallback: ToolName | None = Field(
+        default=None,
+        description="Tool called instead once this one has failed. Only for a call that may be made twice.",
+    )
 
 
 class Result(Document):
@@ -190,6 +193,11 @@ class Contract(Document):
         if self.execution.retries and not self.idempotent:
             message = "`retries` needs `idempotent: true`: only such a call may be made twice"
             raise Misplaced(message, "execution", "retries")
+        if self.execution.fallback and not (self.idempotent or self.effect == "none"):
+            message = (
+                "`fallback` needs `idempotent: true` or `effect: none`: a call that failed may have had its effect"
+            )
+            raise Misplaced(message, "execution", "fallback")
         if self.execution.inline and self.execution.sandbox:
             raise Misplaced("`inline` and `sandbox` exclude each other. Remove one", "execution", "inline")
         if self.execution.stateful and (self.execution.sandbox is None or self.serialize_by):

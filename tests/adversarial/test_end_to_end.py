@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway import Denied, Outcome, Parked, Principal, Released, Session, ToolCall
+from gateway import Denied, Outcome, Parked, PolicyError, Principal, Released, Session, ToolCall
 from tests.support import (
     ANA,
     Tool,
@@ -178,3 +178,26 @@ def test_c138_an_empty_text_is_no_arguments_and_nothing_else(tmp_path: Path) -> 
         assert reason(session.judge_sync([ToolCall("s", "ping", " ")])[0]) == "bad_json"
         assert result(one(session, "ping")) == "pong"
         assert ask("ping").arguments == "{}"
+
+
+def test_c073_a_tool_whose_failure_may_hide_an_effect_has_no_fallback(tmp_path: Path) -> None:
+    """Else one payment that fails after it was made is followed by another (I5)."""
+    for more in ({"effect": "external"}, {"effect": "internal"}):
+        with (
+            pytest.raises(PolicyError, match="may have had its effect"),
+            gateway_with(
+                tmp_path, Shop().tools(**more, execution={"fallback": "fine"}), tool(lambda: "x", name="fine")
+            ),
+        ):
+            pass
+
+
+def test_c073_a_result_that_breaks_its_schema_says_that_the_tool_ran(tmp_path: Path) -> None:
+    shop = Shop()
+    with gateway_with(tmp_path, shop.tools(risk="low", result={"schema": {"type": "integer"}})) as gateway:
+        outcome = one(gateway.session(ANA), "pay", order="A")
+    assert isinstance(outcome, Released)
+    assert outcome.failure is not None
+    assert json.loads(outcome.content)["error"]["code"] == "bad_result"
+    assert "did run" in json.loads(outcome.content)["error"]["suggestion"]
+    assert shop.paid == ["A"]
