@@ -341,15 +341,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         inline=frozenset(tool for tool, each in contracts.items() if each.execution.inline),
         turns_per_run=settings.loop.turns_per_run,
         on_secret=settings.answer.on_secret,
-        requests=request_rules(
-            settings.provider_tools,
-            settings.openai.parallel,
-            destructive=frozenset()
-            if settings.openai.destructive_in_parallel
-            else frozenset(tool for tool, each in contracts.items() if each.risk == "high" and each.effect != "none"),
-            hands_over=frozenset(tool for tool, each in contracts.items() if each.hands_over),
-            truncated_retries=settings.loop.truncated_retries,
-        ),
+        requests=request_rules(settings, contracts),
     )
 
 

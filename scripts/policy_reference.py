@@ -63,7 +63,7 @@ WORDS: dict[str, dict[str, str]] = {
         "description": "What the model reads: what it does, when to use it, when not.",
         "risk": "`high` needs an approver for every call unless `approval` says otherwise. The others are recorded.",
         "effect": "`none`: changes nothing. `internal`, `external`: whose world it changes.",
-        "tags": "Your own words, for tools of yours. Toolgate does not read them.",
+        "tags": "Your own words. A request may be narrowed to the tools of some tags; they give no right.",
         "idempotent": "Running twice is the same as once. Only then may it be retried.",
         "facts": "Facts that the rules may name as `facts.<key>`.",
         "rules": "Each must hold.",

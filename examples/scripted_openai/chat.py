@@ -124,7 +124,7 @@ class _Messages:
     def _call(self, item: dict[str, object], at: str) -> None:
         call_id = required_text(item, "id", f"{at}.id")
         kind = required_text(item, "type", f"{at}.type")
-        if kind != "function":
+        if kind not in ("function", "custom"):
             raise ApiError(f"Invalid value: '{kind}'.", param=f"{at}.type", code="invalid_value")
         if len(call_id) > MAX_CALL_ID:
             raise ApiError(
@@ -132,10 +132,11 @@ class _Messages:
                 param=f"{at}.id",
                 code="string_above_max_length",
             )
-        function = as_object(required(item, "function", f"{at}.function"), f"{at}.function")
-        name = required_text(function, "name", f"{at}.function.name")
-        check_name(name, f"{at}.function.name")
-        arguments = required_text(function, "arguments", f"{at}.function.arguments")
+        text = "arguments" if kind == "function" else "input"
+        body = as_object(required(item, kind, f"{at}.{kind}"), f"{at}.{kind}")
+        name = required_text(body, "name", f"{at}.{kind}.name")
+        check_name(name, f"{at}.{kind}.name")
+        arguments = required_text(body, text, f"{at}.{kind}.{text}")
         if call_id in self.seen:
             raise ApiError(f"Duplicate tool call id '{call_id}'.", param=f"{at}.id", code="invalid_value")
         self.seen.add(call_id)

@@ -19,7 +19,15 @@ from examples.scripted_openai.rules import check_name, check_tools
 from examples.scripted_openai.script import CallTools, Say
 
 ROLES = ("system", "developer", "user", "assistant")
-ITEM_PREFIX = {"message": "msg", "function_call": "fc", "function_call_output": "fc", "reasoning": "rs"}
+ITEM_PREFIX = {
+    "message": "msg",
+    "function_call": "fc",
+    "function_call_output": "fc",
+    "custom_tool_call": "ctc",
+    "custom_tool_call_output": "ctc",
+    "reasoning": "rs",
+}
+CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 MAX_CALL_ID = 64  # API reference, function_call.call_id
 MOVED = {
     "messages": "input",
@@ -95,6 +103,7 @@ class _Items:
     def __init__(self) -> None:
         self.turns: list[Turn] = []
         self.calls: dict[str, Called] = {}
+        self.kinds: dict[str, str] = {}
         self.answered: set[str] = set()
         self.item_ids: set[str] = set()
 
@@ -102,10 +111,10 @@ class _Items:
         kind = item.get("type", "message")
         if kind == "message":
             self._message(item, at)
-        elif kind == "function_call":
-            self._call(item, at)
-        elif kind == "function_call_output":
-            self._output(item, at)
+        elif kind in CALLS:
+            self._call(item, at, CALLS[str(kind)])
+        elif kind in ("function_call_output", "custom_tool_call_output"):
+            self._output(item, at, str(kind).removesuffix("_output"))
         elif kind != "reasoning":
             raise ApiError(f"Invalid value: '{kind}'.", param=f"{at}.type", code="invalid_value")
         self._item_id(item, str(kind), at)
@@ -145,7 +154,7 @@ class _Items:
         else:
             self.turns.append(Said("user" if role == "user" else "system", text))
 
-    def _call(self, item: Item, at: str) -> None:
+    def _call(self, item: Item, at: str, text: str) -> None:
         call_id = required_text(item, "call_id", f"{at}.call_id")
         name = required_text(item, "name", f"{at}.name")
         check_name(name, f"{at}.name")
@@ -157,13 +166,14 @@ class _Items:
             )
         if call_id in self.calls:
             raise ApiError(f"Duplicate function call id '{call_id}'.", param="input")
-        self.calls[call_id] = Called(call_id, name, required_text(item, "arguments", f"{at}.arguments"))
+        self.calls[call_id] = Called(call_id, name, required_text(item, text, f"{at}.{text}"))
+        self.kinds[call_id] = str(item["type"])
         self.turns.append(self.calls[call_id])
 
-    def _output(self, item: Item, at: str) -> None:
+    def _output(self, item: Item, at: str, kind: str) -> None:
         call_id = required_text(item, "call_id", f"{at}.call_id")
         text = content_text(required(item, "output", f"{at}.output"), f"{at}.output")
-        if call_id not in self.calls:
+        if self.kinds.get(call_id) != kind:
             raise ApiError(f"No tool call found for function call output with call_id {call_id}.", param="input")
         if call_id in self.answered:
             raise ApiError(f"Duplicate function_call_output for call_id '{call_id}'.", param="input")

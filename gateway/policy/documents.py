@@ -316,7 +316,7 @@ class Settings(Document):
     arguments: ArgumentLimits = ArgumentLimits()
     audit: AuditSettings = AuditSettings()
     answer: AnswerCheck = AnswerCheck()
-    openai: OpenAISettings = OpenAISettings()
+    openai: OpenAISettings = Field(default=OpenAISettings(), description="What requests to a model may be.")
     provider_tools: tuple[str, ...] = Field(
         default=(),
         description="Tools the provider may execute itself, by name: `web_search`, `code_interpreter`, "

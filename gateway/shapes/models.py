@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
+from gateway.policy.documents import Contract, Settings
+
 Parallel = Literal["on", "off", "omit"]
 
 FAMILIES: tuple[tuple[str, Parallel], ...] = (
@@ -50,13 +52,17 @@ class RequestRules:
             body["parallel_tool_calls"] = False
 
 
-def request_rules(
-    provider_tools: tuple[str, ...],
-    parallel: Mapping[str, Parallel],
-    destructive: frozenset[str],
-    hands_over: frozenset[str],
-    truncated_retries: int,
-) -> RequestRules:
-    """The rules of one policy version; the longest pattern is looked at first, so `o3-mini` beats `o3*`."""
-    lines = tuple(sorted(parallel.items(), key=lambda line: -len(line[0])))
-    return RequestRules(frozenset(provider_tools), lines, destructive, hands_over, truncated_retries)
+def request_rules(settings: Settings, contracts: Mapping[str, Contract]) -> RequestRules:
+    """The rules of one policy version; the longest pattern is looked at first, so `o3-mini` beats `o3*`.
+
+    Destructive is what has `risk: high` and an effect: one at a time, unless the policy relaxes it.
+    """
+    parallel = tuple(sorted(settings.openai.parallel.items(), key=lambda line: -len(line[0])))
+    risky = (name for name, each in contracts.items() if each.risk == "high" and each.effect != "none")
+    return RequestRules(
+        frozenset(settings.provider_tools),
+        parallel,
+        frozenset() if settings.openai.destructive_in_parallel else frozenset(risky),
+        frozenset(name for name, each in contracts.items() if each.hands_over),
+        settings.loop.truncated_retries,
+    )

@@ -49,6 +49,7 @@ class CompiledContract:
     shares: str | None
     always: tuple[Obligation, ...]
     escalation: str
+    ask_user: Mapping[str, str]
 
     @classmethod
     def build(
@@ -88,6 +89,7 @@ class CompiledContract:
             shares=contract.execution.sandbox if contract.execution.stateful else None,
             always=_always(contract, Provenance(source.file, lines.get("approval", source.line), "approval")),
             escalation="approval" if contract.clearance.approvers else "confirmation",
+            ask_user=contract.ask_user,
         )
 
     @property

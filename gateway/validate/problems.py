@@ -18,6 +18,7 @@ import orjson
 
 from gateway.validate.vocabulary import Node, not_null
 
+MISSING = "is required and missing"
 MAX_PROBLEMS = 5
 MAX_OPTIONS = 20  # allowed values listed in one message
 MAX_NAME = 64  # characters of a name the model made up
@@ -97,7 +98,7 @@ def _missing(path: str, name: str, node: Node, *, secret: bool) -> Problem:
         return Problem(path, "a required field is missing")
     described = node.get("properties", {}).get(name, {}).get("description", "")
     about = f" ({described[:120]})" if described else ""
-    return Problem(_join(path, name), "is required and missing", f"Add `{name}`{about}.")
+    return Problem(_join(path, name), MISSING, f"Add `{name}`{about}.")
 
 
 def _unknown(path: str, unexpected: list[str], node: Node) -> Problem:

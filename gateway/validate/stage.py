@@ -24,6 +24,7 @@ from gateway.validate.beneath import OpenedFile
 from gateway.validate.contract import CompiledContract, ContractRule
 from gateway.validate.facts import FactContext, Facts, FactUnavailable
 from gateway.validate.guards import GuardRefused
+from gateway.validate.problems import MISSING, Problem
 from gateway.validate.rules import RuleError, Scope
 
 MAX_EFFECTIVE_BYTES = 2 << 20  # twice what may be sent; with its facts it still fits into one record
@@ -152,8 +153,14 @@ def _misfit(contract: CompiledContract, value: dict[str, Any]) -> Refusal:
         Step.VALIDATE,
         ReasonCode.SCHEMA,
         "The arguments do not fit: " + "; ".join(map(str, problems)) + ".",
-        " ".join(dict.fromkeys(problem.suggestion for problem in problems if problem.suggestion)),
+        " ".join(dict.fromkeys(said for problem in problems if (said := _suggestion(contract, problem)))),
     )
+
+
+def _suggestion(contract: CompiledContract, problem: Problem) -> str:
+    """A missing parameter of which the contract says so is the user's to give, not the model's to guess."""
+    asked = contract.ask_user.get(problem.path) if problem.expected == MISSING else None
+    return problem.suggestion if asked is None else f"Do not guess `{problem.path}`: ask the user for {asked}."
 
 
 def _by_rules(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -40,10 +40,20 @@ def contract(tool: str, parameter: str, kind: str, *more: str) -> str:
 class Bench:
     """Use as a context manager. `done` lists what tools really did, in order."""
 
-    def __init__(self, folder: Path, settings: str = "", *, risky: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: str = "",
+        *,
+        risky: bool = False,
+        change: Mapping[str, str] | None = None,
+        whole: Mapping[str, str] | None = None,
+        functions: Mapping[str, Callable[[list[Any]], Callable[..., Any]]] | None = None,
+    ) -> None:
+        """`change` appends to a contract, `whole` replaces it, and `functions` makes its tool."""
         self._stack = ExitStack()
         self.folder = folder
-        self.done: list[tuple[str, object]] = []
+        self.done: list[Any] = []
         policies = folder / "policies"
         (policies / "tools").mkdir(parents=True)
         self._key = folder / "lea.key"
@@ -61,13 +71,17 @@ class Bench:
         }
         if risky:
             files["tools/pay.yaml"] = files["tools/pay.yaml"].replace("risk: low", "risk: high")
+        for tool, more in (change or {}).items():
+            files[f"tools/{tool}.yaml"] += more
+        for tool, text in (whole or {}).items():
+            files[f"tools/{tool}.yaml"] = text
         for name, text in files.items():
             (policies / name).write_text(text)
         self.gateway = self._stack.enter_context(Gateway.from_policies(policies, home=folder / "home", origin="test"))
         self.gateway.declare_secret("vault", SECRET)
-        self._register()
+        self._register(functions or {})
 
-    def _register(self) -> None:
+    def _register(self, others: Mapping[str, Callable[[list[Any]], Callable[..., Any]]]) -> None:
         def look_up(key: str) -> str:
             self.done.append(("look_up", key))
             return f"value of {key}"
@@ -86,7 +100,8 @@ class Bench:
             self.done.append(("hidden", text))
 
         for tool in (look_up, write_down, once, pay, hidden):
-            self.gateway.register(tool)
+            other = others.get(tool.__name__)
+            self.gateway.register(tool if other is None else other(self.done), name=tool.__name__)
 
     def __enter__(self) -> Bench:
         return self
@@ -125,9 +140,9 @@ class Model:
         self.server = server
 
     async def run(
-        self, session: Session, text: str = "go", *, api: Api = "chat", sync: bool = False, **more: Any
+        self, session: Session, said: str = "go", *, api: Api = "chat", sync: bool = False, **more: Any
     ) -> Ended:
-        given = {} if more.keys() & {"messages", "input", "paused"} else prompt(api, text)
+        given = {} if more.keys() & {"messages", "input", "paused"} else prompt(api, said)
         where = {"base_url": self.server.base_url, "api_key": self.server.api_key, "max_retries": 0}
         if sync:
             with openai.OpenAI(**where) as client:
@@ -172,7 +187,7 @@ def function_call(name: str, call_id: str = "call_1", arguments: str = "{}", **m
 def answers(items: list[dict[str, Any]]) -> dict[str, Any]:
     """Call id -> the answer as JSON, in either API."""
     found = [(i.get("tool_call_id") or i.get("call_id"), i.get("content") or i.get("output")) for i in items
-             if i.get("role") == "tool" or i.get("type") == "function_call_output"]  # fmt: skip
+             if i.get("role") == "tool" or str(i.get("type")).endswith("call_output")]  # fmt: skip
     assert len({call_id for call_id, _ in found}) == len(found)
     return {str(call_id): json.loads(str(text)) for call_id, text in found}
 
