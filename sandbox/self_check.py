@@ -28,7 +28,7 @@ from sandbox.spec import MIB, SandboxSpec
 SHOULD: Final = frozenset({"user_namespace", "apparmor", "own_kernel", "cgroup_v2", "rootless", "runc_masking"})
 # What a look from inside cannot show under gVisor: its devices are its own, no OOM score is told, and its count of CPU
 # time runs ahead of what the host gave.
-SHOULD_UNDER: Final = {"runc": frozenset[str](), "runsc": frozenset({"few_devices", "oom_score", "cpu_bounded"})}
+SHOULD_UNDER: Final = {"runsc": frozenset({"few_devices", "oom_score", "cpu_bounded"})}
 _PROBE_DEADLINE_S: Final = 30.0
 
 
@@ -61,18 +61,28 @@ def suite_digest() -> str:
 
 def quick_check(backend: Backend, spec: SandboxSpec, facts: HostFacts | None = None) -> list[Probe]:
     """The rows that only a look from inside can show, and the memory bound: two seconds, three containers."""
-    return [*_platform(spec, facts), *_from_inside(backend, spec, facts), *_memory(backend, spec)]
+    probes = _platform(spec, facts)
+    if _fails(probes):
+        return probes  # it says itself that it is too weak: nothing is run there
+    return [*probes, *_from_inside(backend, spec, facts), *_memory(backend, spec)]
 
 
 def self_check(backend: Backend, spec: SandboxSpec, facts: HostFacts | None = None) -> list[Probe]:
     """Every probe, in a fixed order. Raises `SandboxError` where the backend cannot be asked at all.
 
-    `facts` is what the host says of itself; without it those rows are left out.
+    `facts` is what the host says of itself; without it those rows are left out, and with a row failed there they are
+    all there is.
     """
     probes = quick_check(backend, spec, facts)
+    if _fails(_platform(spec, facts)):
+        return probes
     probes += [_row(spec, name, *look(backend, spec)) for name, look in hostile.PROBES.items()]
     probes += [_refused(name, backend, changed) for name, changed in _impossible(spec).items()]
     return probes
+
+
+def _fails(probes: list[Probe]) -> bool:
+    return any(probe.outcome is Outcome.FAILED for probe in probes)
 
 
 def _platform(spec: SandboxSpec, facts: HostFacts | None) -> list[Probe]:
@@ -144,7 +154,7 @@ def _refused(name: str, backend: Backend, spec: SandboxSpec) -> Probe:
 
 
 def _row(spec: SandboxSpec, name: str, passed: bool, seen: object) -> Probe:
-    required = name not in SHOULD | SHOULD_UNDER[spec.profile.runtime]
+    required = name not in SHOULD | SHOULD_UNDER.get(spec.profile.runtime, frozenset())
     worst = Outcome.FAILED if required else Outcome.ABSENT
     text = seen if isinstance(seen, str) else json.dumps(seen)
     return Probe(name, required, Outcome.PASSED if passed else worst, text)
