@@ -163,7 +163,7 @@ def explain(
     for passed in verdict.passed:
         typer.echo(f"  {styled('passed', 'good')}  {passed.step:12} {safe(passed.why)}")
     colour = {"allow": "good", "deny": "bad", "escalate": "warn"}[verdict.decision]
-    typer.echo(f"{styled(verdict.decision.upper(), colour)} {safe(verdict.reason)}")
+    typer.echo(f"{styled(verdict.decision.upper(), colour)} {safe(verdict.reason)}".rstrip())
     refusal = verdict.refusal
     if refusal is not None:
         typer.echo(
