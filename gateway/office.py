@@ -32,9 +32,10 @@ from gateway.keys import Keys
 from gateway.policy.documents import AuditSettings
 from gateway.policy.loader import load
 from gateway.settings import Home, check_custody, locate
+from gateway.starting import enrolled_origins, one_start_at_a_time, reconcile_dead
 from gateway.state.database import Database
 from gateway.state.kill_switches import KillSwitches
-from gateway.wiring import clearing_rules, enrolled_origins, newest_in, one_start_at_a_time, open_log, reconcile_dead
+from gateway.wiring import clearing_rules, newest_in, open_log
 
 ORIGIN = "command-line"
 BUSY_S = 10.0  # another command may be writing: its turn is short
@@ -71,7 +72,9 @@ class Office:
         """
         policy = load(self.policies, locked=False)
         keys = Keys.open(self.home.keys / "deployment")
-        rules = clearing_rules(policy, Authorize(checked_grants(policy.access), policy.refs()), self.home, lambda *_: None)
+        rules = clearing_rules(
+            policy, Authorize(checked_grants(policy.access), policy.refs()), self.home, lambda *_: None
+        )
         return Desk(self.store, rules, sealer=keys, clock=self._clock, newest_log_ns=newest_in(self.home))
 
     def close(self) -> None:

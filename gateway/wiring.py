@@ -6,11 +6,9 @@ what the runtime holds, whole or not at all (I6).
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -20,15 +18,12 @@ from gateway.audit.cadence import Cadence
 from gateway.audit.cosignature import WitnessKey
 from gateway.audit.encode import encode
 from gateway.audit.errors import NoteInvalid
-from gateway.audit.intents import logged_calls, origins_in
 from gateway.audit.keeper import Witnessing
-from gateway.audit.lock import held
 from gateway.audit.log import AuditLog
 from gateway.audit.newest import newest_record_ns
 from gateway.audit.note import Signer
 from gateway.audit.origin import enroll, load_keyrings, load_signer, load_trusted
 from gateway.audit.port import Log
-from gateway.audit.segment import Place
 from gateway.audit.stage import Record
 from gateway.audit.subjects import SubjectKeys
 from gateway.audit.witness import Book, HttpWitness, Witness
@@ -37,7 +32,6 @@ from gateway.authorize.stage import Authorize
 from gateway.clear.desk import Desk
 from gateway.clear.markers import SpentMarkers
 from gateway.clear.port import Rules
-from gateway.clear.recovery import LoggedIntent, reconcile
 from gateway.clear.stage import Clear
 from gateway.clear.store import RequestStore
 from gateway.clock import SystemClock
@@ -63,6 +57,7 @@ from gateway.session import Policy
 from gateway.settings import Home, prepare
 from gateway.shapes.models import request_rules
 from gateway.shapes.tools import ToolLists
+from gateway.starting import one_start_at_a_time, reconcile_dead
 from gateway.state.database import Database
 from gateway.state.epoch import PolicyEpoch
 from gateway.state.kill_switches import KillSwitches
@@ -129,48 +124,45 @@ def open_runtime(
     clock = SystemClock()
     keys = Keys.create(where.keys / "deployment")
     signer = _enrolled(where, origin)
-    with one_start_at_a_time(where):
-        if log is None:
-            log = open_log(where, origin, clock, policy.settings.audit)
-        try:
+    with ExitStack() as undo:
+        with one_start_at_a_time(where):
+            if log is None:
+                log = open_log(where, origin, clock, policy.settings.audit)
+            undo.callback(log.close)
             database = Database(where.database)
+            undo.callback(database.close)
             store = RequestStore(database, SpentMarkers(where.spent))
             reconcile_dead(store, where, own=origin)
-        except BaseException:
-            log.close()
-            raise
-    try:
         opened, unopened = open_runners(policy.sandbox_profiles, keys.digest.id)
         runners, no_runner = checked(opened, unopened, policy.sandbox_profiles, state=where.state, owner=keys.digest.id)
-    except BaseException:
-        log.close()
-        raise
-    return Runtime(
-        home=where,
-        origin=origin,
-        keys=keys,
-        subjects=SubjectKeys(where.keys / "subjects", keys),
-        signer=signer,
-        clock=clock,
-        log=log,
-        database=database,
-        kill_switches=KillSwitches(database, clock),
-        epoch=PolicyEpoch(database, clock),
-        store=store,
-        registry=Registry(),
-        facts=Facts(),
-        secrets=Secrets(),
-        counters=Counters(),
-        breaker=Breaker(),
-        locks=KeyedLocks(),
-        workers=Workers(WORKER_THREADS),
-        own=ThreadPoolExecutor(max_workers=4, thread_name_prefix="toolgate-own"),
-        own_loop=OwnLoop(),
-        roots={name: str(path) for name, path in roots.items()},
-        runners=runners,
-        no_runner=no_runner,
-        created=created,
-    )
+        runtime = Runtime(
+            home=where,
+            origin=origin,
+            keys=keys,
+            subjects=SubjectKeys(where.keys / "subjects", keys),
+            signer=signer,
+            clock=clock,
+            log=log,
+            database=database,
+            kill_switches=KillSwitches(database, clock),
+            epoch=PolicyEpoch(database, clock),
+            store=store,
+            registry=Registry(),
+            facts=Facts(),
+            secrets=Secrets(),
+            counters=Counters(),
+            breaker=Breaker(),
+            locks=KeyedLocks(),
+            workers=Workers(WORKER_THREADS),
+            own=ThreadPoolExecutor(max_workers=4, thread_name_prefix="toolgate-own"),
+            own_loop=OwnLoop(),
+            roots={name: str(path) for name, path in roots.items()},
+            runners=runners,
+            no_runner=no_runner,
+            created=created,
+        )
+        undo.pop_all()
+        return runtime
 
 
 def _enrolled(where: Home, origin: str) -> Signer:
@@ -215,50 +207,6 @@ def open_witness(where: Home, named: WitnessSettings) -> Witness:
     if named.url is not None:
         return HttpWitness(named.url, named.timeout_s)
     return Book(Path(str(named.folder)).expanduser(), lambda: load_keyrings(where.trust))
-
-
-@contextmanager
-def one_start_at_a_time(where: Home) -> Iterator[None]:
-    """Nobody else opens an origin meanwhile, so whose process is dead stays dead. The kernel ends it with the process.
-
-    Raises SettingsError.
-    """
-    try:
-        descriptor = os.open(where.state / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise SettingsError(f"the state folder {where.state} cannot be used: {error}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def reconcile_dead(store: RequestStore, where: Home, *, own: str | None = None) -> None:
-    """What processes that are gone left claimed or in doubt, explained by their logs, whoever starts next (I5).
-
-    `own` is the origin this process has just taken. Call it within `one_start_at_a_time`. The living explain their own.
-    """
-    every = enrolled_origins(where)
-    dead = [each for each in every if each == own or not _alive(where, each)]
-    calls = logged_calls(where.audit, every)  # read after we know who is dead: nothing more is written to those
-    for origin in dead:
-        intents = {
-            call.call_id: LoggedIntent(call.call_id, call.effect_key, call.request_id, call.outcome, call.settled)
-            for call in calls.values()
-            if call.origin == origin
-        }
-        reconcile(store, origin, intents)
-
-
-def enrolled_origins(where: Home) -> list[str]:
-    """Those whose word counts: what nobody enrolled is for `verify` to report, and neither settles nor burns."""
-    trusted = load_trusted(where.trust)
-    return [origin for origin in origins_in(where.audit) if origin in trusted]
-
-
-def _alive(where: Home, origin: str) -> bool:
-    return held(Place(origin, where.audit, where.checkpoints).lock)
 
 
 def clearing_rules(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway import Unknown
 from gateway.audit.errors import LogDamaged
@@ -91,3 +93,19 @@ def test_c128_a_record_without_its_fields_stops_the_start_and_says_where(
         calls_in(where)
     with pytest.raises(LogDamaged, match=f"at record {seq}"), open_gateway(tmp_path, _pay()):
         pass
+
+
+def test_c113_a_damaged_log_of_a_dead_process_frees_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its call was under way when it died; then somebody took the intent out of the log, as if it had never run."""
+    call_id = _in_doubt(tmp_path, monkeypatch)
+    state = sqlite3.connect(tmp_path / "home" / "state" / "state.db")
+    with state:
+        state.execute("UPDATE effects SET state = 'held'")
+    state.close()
+    segment = tmp_path / "home" / "audit" / "gw" / "00000000.jsonl"
+    segment.write_bytes(segment.read_bytes().replace(call_id.encode(), b"call_" + b"0" * 32))
+    with capture_logs() as said, open_gateway(tmp_path, _pay(), origin="other") as gateway:
+        assert reason(gateway.session(ANA).judge_sync([ask("pay", order="A")])[0]) == "busy"
+    assert [(each["event"], each["origin"]) for each in said if each["log_level"] == "error"] == [
+        ("damaged_log_not_believed", "gw")
+    ]
