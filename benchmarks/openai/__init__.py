@@ -1,0 +1,1 @@
+"""What OpenAI's shapes cost, beside what a governed call costs (`benchmarks/speed`)."""
