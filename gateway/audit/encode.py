@@ -23,10 +23,15 @@ MAX_TEXT = 512  # characters of untrusted text (tool names asked for, details) t
 def encode(event: Event) -> bytes:
     """`{"v":1,"kind":...,<the fields of the event>}` without a newline."""
     prefix = _PREFIXES.get(type(event)) or _prefix(type(event))
+    return prefix + written(event)[1:]
+
+
+def written(value: object) -> bytes:
+    """JSON of an event or of some fields of one, whatever they hold."""
     try:
-        return prefix + orjson.dumps(event, default=_placeholder, option=orjson.OPT_NON_STR_KEYS)[1:]
+        return orjson.dumps(value, default=_placeholder, option=orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError:  # half a character, a huge integer, a cycle: rare, so found only when it has failed
-        return prefix + orjson.dumps(_writable(event, 0), default=_placeholder)[1:]
+        return orjson.dumps(_writable(value, 0), default=_placeholder)
 
 
 def _prefix(kind: type[Event]) -> bytes:

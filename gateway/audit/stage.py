@@ -2,7 +2,9 @@
 
 Guarantees: an intent is durable before the tool is touched, an outcome is durable before a result is handed on, and
 every denial is a record. If the log cannot be written, the call is denied and the fault rises in `healthy` and in
-the process's own log. Nothing in a record is a secret: arguments come masked from step 4 (I10).
+the process's own log. Nothing in a record is a secret: arguments come masked from step 4 (I10). Where a contract names
+personal parameters, these and all that may repeat them (facts, details, previews) stand only as ciphertext under the
+key of the person the call is made for.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from gateway.audit.encode import clip, encode
 from gateway.audit.errors import RecordRefused
 from gateway.audit.port import Log, Position
 from gateway.audit.space import Reservation
+from gateway.audit.subjects import PersonalUnavailable, Subjects, personal_place
 from gateway.domain.call import (
     AuthorizedCall,
     CallContext,
@@ -32,10 +35,13 @@ from gateway.domain.call import (
 )
 from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step, public_code
 from gateway.domain.errors import AuditUnavailable
-from gateway.domain.event import CallDenied, CallIntent, CallOutcome, Event, Subject
+from gateway.domain.event import ApprovalRequested, CallDenied, CallIntent, CallOutcome, Event, Subject
 from gateway.domain.keyed import DigestKey
 from gateway.domain.waits import Waits
 
+Sealable = CallIntent | CallOutcome | CallDenied | ApprovalRequested
+Arguments = Callable[[bytes], dict[str, object] | None]
+_MAY_REPEAT = ("facts", "detail", "preview")  # what rules saw, what errors quote, what the tool gave
 Partial = RawCall | ParsedCall | AuthorizedCall | LimitedCall | ShapedCall | ValidatedCall | ClearedCall
 _NOTHING = orjson.Fragment(b"{}")
 OUTCOME_BYTES = 64 * 1024  # an upper bound of one outcome record, reserved on disk before its intent
@@ -53,27 +59,31 @@ class Record:
         preview_chars: int,
         sandboxes: Mapping[str, dict[str, object]],
         authority: Mapping[str, tuple[str, ...]],
-        personal: Mapping[str, Callable[[bytes], dict[str, object] | None]],
+        personal: Mapping[str, Arguments],
+        subjects: Subjects,
         labels: Mapping[str, dict[str, str]],
     ) -> None:
+        """`personal` gives the personal arguments of tools that have any; `subjects` seals them."""
         self._log = log
         self._key = key
         self._preview = preview_chars
         self._sandboxes = sandboxes
         self._authority = authority
         self._personal = personal
+        self._subjects = subjects
         self._labels = labels
         self.healthy = True
 
     async def event(self, event: Event, waits: Waits) -> Position:
         """Append any event durably. Raises AuditUnavailable, loudly."""
+        if isinstance(event, ApprovalRequested):
+            await self._apart(event, event.call.tool, None, waits)
         return await self._append(encode(event), waits)
 
     async def intent(self, call: ClearedCall, attempt: int, waits: Waits) -> StartedCall | Refusal:
         """Reserve room for the outcome, then make the intent durable. Neither, nor: the call is denied."""
         shaped = call.validated.shaped
         contract = shaped.contract
-        personal = self._personal.get(contract.name)
         event = CallIntent(
             call=subject(call.ctx, contract.name),
             contract=str(contract.source),
@@ -85,7 +95,7 @@ class Record:
             wire_digest=shaped.limited.parsed.wire_digest,
             effective_digest=shaped.digest,
             arguments=orjson.Fragment(shaped.masked),
-            personal=personal(shaped.effective) if personal is not None else None,
+            personal=None,
             authority=self._authority.get(contract.name, ()),
             facts=call.validated.facts,
             proofs=call.permit.proofs,
@@ -94,6 +104,7 @@ class Record:
             sandbox=self._sandboxes.get(contract.name),
         )
         try:
+            await self._apart(event, contract.name, shaped.effective, waits)
             reservation = self._log.reserve(OUTCOME_BYTES)
         except AuditUnavailable as fault:
             self._alarm(fault)
@@ -145,6 +156,7 @@ class Record:
 
     async def _last(self, started: StartedCall, event: CallOutcome, waits: Waits) -> None:
         try:
+            await self._apart(event, event.call.tool, None, waits)
             await self._append(encode(event), waits, cast("Reservation", started.reservation))
         finally:
             started.reservation.release()
@@ -173,13 +185,44 @@ class Record:
             steps_us=steps_us,
         )
         try:
+            await self._apart(event, asked, shaped.effective if shaped is not None else None, waits)
             try:
                 await self._append(encode(event), waits)
             except RecordRefused:  # what the call brought is too large for a record: then without it
-                event.arguments, event.facts = _NOTHING, {}
+                event.arguments, event.facts, event.personal = _NOTHING, {}, None
                 await self._append(encode(event), waits)
         except AuditUnavailable as fault:
             alarm().error("denial_not_recorded", call_id=call.ctx.id, reason=refusal.reason, fault=str(fault))
+
+    async def _apart(self, event: Sealable, tool: str, effective: bytes | None, waits: Waits) -> None:
+        """Whatever may repeat a personal argument of this tool goes under its subject's key, the arguments too.
+
+        Raises PersonalUnavailable. Of an outcome these parts are then left out: what became of a call matters more.
+        """
+        arguments = self._personal.get(tool)
+        if arguments is not None:
+            await waits.blocking(lambda: self._set_apart(event, arguments, effective))
+
+    def _set_apart(self, event: Sealable, arguments: Arguments, effective: bytes | None) -> None:
+        apart: dict[str, object] = {name: getattr(event, name) for name in _MAY_REPEAT if getattr(event, name, None)}
+        if effective is not None and (given := arguments(effective)):
+            apart["arguments"] = given
+        if isinstance(event, CallOutcome):
+            event.detail = event.preview = ""
+        else:
+            event.facts = {}
+        if isinstance(event, CallDenied):
+            event.detail = ""
+        if not apart:
+            return
+        place = personal_place(event.kind, event.call.call_id)
+        try:
+            event.personal = self._subjects.seal(event.call.on_behalf_of or event.call.principal, place, apart)
+        except PersonalUnavailable as fault:
+            if not isinstance(event, CallOutcome):
+                raise
+            event.personal = {"not_kept": sorted(apart)}
+            alarm().error("personal_data_not_kept", call_id=event.call.call_id, fault=str(fault))
 
     async def _append(self, body: bytes, waits: Waits, room: Reservation | None = None) -> Position:
         log = self._log

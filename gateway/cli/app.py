@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import approvals, approvers, audit, init, kill, policy, sandbox
+from gateway.cli import approvals, approvers, audit, custody, init, kill, policy, sandbox
 from gateway.cli.present import problem
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command(name="init")(init.init)
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(approvers.app, name="approvers")
+custody.register(audit.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(kill.app, name="kill")

@@ -71,6 +71,7 @@ class CallOutcome:
     labels: dict[str, str]
     evidence: dict[str, object]
     steps_us: dict[str, int]
+    personal: dict[str, object] | None = None
 
 
 @final
@@ -95,6 +96,7 @@ class CallDenied:
     facts: dict[str, object]
     coalesced: int
     steps_us: dict[str, int]
+    personal: dict[str, object] | None = None
 
 
 @final
@@ -112,6 +114,7 @@ class ApprovalRequested:
     obligations: tuple[dict[str, object], ...]
     facts: dict[str, object]
     expires: str
+    personal: dict[str, object] | None = None
 
 
 @final
@@ -279,6 +282,46 @@ class KillSwitchSet:
 
 @final
 @dataclass(slots=True)
+class SubjectErased:
+    """Somebody's personal data can no longer be read: `keys` are the ids of the keys that were destroyed."""
+
+    kind: ClassVar[str] = "subject.erased"
+    subject: str
+    name: str
+    keys: tuple[str, ...]
+    by: str
+    why: str
+
+
+@final
+@dataclass(slots=True)
+class SegmentsRetired:
+    """The first `records` records of an origin are being removed on purpose; `first_kept` is the first segment left."""
+
+    kind: ClassVar[str] = "segments.retired"
+    of: str
+    records: int
+    first_kept: str
+    by: str
+    why: str
+
+
+@final
+@dataclass(slots=True)
+class KeyRotated:
+    """An origin was handed on to another signing key after `records` records."""
+
+    kind: ClassVar[str] = "key.rotated"
+    of: str
+    records: int
+    old_key_id: str
+    new_key_id: str
+    by: str
+    why: str
+
+
+@final
+@dataclass(slots=True)
 class DenialsCoalesced:
     """What an open breaker still had to count when the process stopped: `count` denials without a record."""
 
@@ -307,5 +350,8 @@ Event = (
     | PolicyApplied
     | LogRepaired
     | KillSwitchSet
+    | SubjectErased
+    | SegmentsRetired
+    | KeyRotated
     | DenialsCoalesced
 )
