@@ -8,7 +8,7 @@ DOCKER := scripts/with_docker.sh
 # Two workers: more only fight over the Docker daemon. One file stays on one worker, so its fixtures are made once.
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile --durations=5
 
-.PHONY: help env demo test soak check format bench agentdojo table lock wheel
+.PHONY: help env demo test soak check format bench boxbench agentdojo table lock wheel
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ format: env ## Put the code in the house format
 bench: env ## Print what a governed call costs, with the rivals beside it
 	@$(DOCKER) $(PY) -m benchmarks.speed
 
+boxbench: env ## Print what a sandboxed run costs, beside docker run and llm-sandbox
+	@$(DOCKER) $(PY) -m benchmarks.sandbox
+
 agentdojo: env ## Replay AgentDojo's banking and travel tasks through Toolgate
 	@scripts/agentdojo.sh
 
@@ -46,7 +49,7 @@ table: env ## Render tests/adversarial/README.md again
 	@$(PY) scripts/adversarial_table.py
 
 lock: env ## Pin every requirements/*.in again, by hash and naming no index
-	@uv=$$(dirname "$$(scripts/own-env.sh lock)")/uv && for name in runtime dev lock agentdojo rivals; do \
+	@uv=$$(dirname "$$(scripts/own-env.sh lock)")/uv && for name in runtime dev lock agentdojo rivals rivals-sandbox; do \
 		echo "lock: requirements/$$name.txt"; \
 		"$$uv" pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 			--no-annotate "requirements/$$name.in" --output-file "requirements/$$name.txt" || exit; \

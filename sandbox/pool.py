@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, final
 
 from sandbox import frame as framing
@@ -27,7 +27,8 @@ from sandbox.ticker import Ticker
 
 REST_S: Final = 600.0  # a waiting container is replaced after this long
 TICK_S: Final = 30.0  # how often old ones are replaced, faults retried and leftovers reaped
-SHORT_RUN_S: Final = 0.03  # to start a container takes most of a small machine for about this long, and more
+QUIET_S: Final = 0.03  # starting and removing begin after so long without a run beginning or ending ...
+GIVE_WAY_S: Final = 1.0  # ... but wait no longer than this
 WORKERS: Final = 3  # starting and removing go on side by side; more only fight over the daemon
 MOST_WAITING: Final = 64
 
@@ -51,6 +52,7 @@ class Pool:
         self._guard = threading.Condition()
         self._waiting: deque[tuple[float, Container]] = deque()
         self._coming = 0
+        self._busy_at = 0.0
         self._closed = False
         self._hands = ThreadPoolExecutor(WORKERS, thread_name_prefix="toolgate-pool")
         self._ticker = Ticker("toolgate-pool", TICK_S, self._tend)
@@ -81,14 +83,13 @@ class Pool:
         if cancel is not None and cancel.is_set():
             raise RunCancelled("cancelled before the container was given the code")
         container = self._take()
-        over = threading.Event()
-        self._fill(over)
+        self._fill()
         if container is None:
             return self._engine.run(self.spec, code, inputs=inputs, stdin=stdin, deadline_s=deadline, cancel=cancel)
         try:
             return perform(container, request, deadline_s=deadline, cancel=cancel)
         finally:
-            over.set()
+            self._busy_at = time.monotonic()
             self._put_away(container)
 
     def _take(self) -> Container | None:
@@ -100,21 +101,30 @@ class Pool:
                 if not self._waiting:
                     return None
                 since, container = self._waiting.popleft()
+                self._busy_at = time.monotonic()
             if self._clock() - since < REST_S and container.waits():
                 return container
             self._put_away(container)
 
-    def _fill(self, over: threading.Event | None = None) -> None:
-        """Start what is missing. `over` is the run that made it so: a short one is not disturbed by it."""
+    def _give_way(self) -> None:
+        """Starting and removing take most of a small machine: short runs go first while the pool holds."""
+        end = time.monotonic() + GIVE_WAY_S
+        with self._guard:
+            while not self._closed and len(self._waiting) * 4 > self.size:
+                left = min(end, self._busy_at + QUIET_S) - time.monotonic()
+                if left <= 0:
+                    return
+                self._guard.wait(left)
+
+    def _fill(self) -> None:
         with self._guard:
             missing = 0 if self._closed else self.size - len(self._waiting) - self._coming
             self._coming += max(0, missing)
             for _ in range(missing):
-                self._hands.submit(self._start, over)
+                self._hands.submit(self._start)
 
-    def _start(self, over: threading.Event | None) -> None:
-        if over is not None:
-            over.wait(SHORT_RUN_S)
+    def _start(self) -> None:
+        self._give_way()
         made: Container | None = None
         try:
             made = None if self._closed else self._ready_one()
@@ -145,9 +155,12 @@ class Pool:
     def _put_away(self, container: Container) -> None:
         with self._guard:
             if not self._closed:
-                done: Future[str] = self._hands.submit(container.dispose)
-                done.add_done_callback(lambda f: _tell(f.result()))
+                self._hands.submit(self._dispose, container)
                 return
+        _tell(container.dispose())
+
+    def _dispose(self, container: Container) -> None:
+        self._give_way()
         _tell(container.dispose())
 
     def _tend(self) -> None:
@@ -170,6 +183,7 @@ class Pool:
             if self._closed:
                 return
             self._closed = True
+            self._guard.notify_all()
         self._ticker.stop()
         self._hands.shutdown(wait=True)
         for _, container in self._waiting:

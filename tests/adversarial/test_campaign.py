@@ -146,14 +146,13 @@ def test_a_thousand_hostile_runs_leave_nothing_behind(daemon: Daemon) -> None:
 @pytest.mark.timeout(3600)
 def test_ten_thousand_runs_do_not_grow(daemon: Daemon) -> None:
     sizes: list[tuple[int, int]] = []
-    with nothing_left(daemon) as used, Pool(daemon.engine, daemon.spec, 4) as pool:
-        with ThreadPoolExecutor(4) as callers:
-            for _ in range(20):
-                results = list(callers.map(lambda n: pool.run(b"print(%d)" % n), range(500)))
-                assert [r.stdout for r in results] == [f"{n}\n" for n in range(500)]
-                used.update(r.container_id for r in results)
-                pages = int(Path("/proc/self/statm").read_text().split()[1])
-                sizes.append((pages * os.sysconf("SC_PAGE_SIZE"), descriptors()))
+    with nothing_left(daemon) as used, Pool(daemon.engine, daemon.spec, 4) as pool, ThreadPoolExecutor(4) as callers:
+        for _ in range(20):
+            results = list(callers.map(lambda n: pool.run(b"print(%d)" % n), range(500)))
+            assert [r.stdout for r in results] == [f"{n}\n" for n in range(500)]
+            used.update(r.container_id for r in results)
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            sizes.append((pages * os.sysconf("SC_PAGE_SIZE"), descriptors()))
     assert len(used) == 10_000
     settled = sizes[4]
     assert sizes[-1][0] < settled[0] + (16 << 20)

@@ -1,0 +1,1 @@
+"""What a sandboxed run costs: `make boxbench`."""
