@@ -240,6 +240,11 @@ class Gateway:
         return self._policy.stages.record.healthy
 
     @property
+    def concerns(self) -> tuple[str, ...]:
+        """What an operator should look at although calls go on, such as a witness that cannot be reached."""
+        return self._runtime.log.concerns
+
+    @property
     def home(self) -> Path:
         """The folder that holds state, keys and log."""
         return self._runtime.home.state.parent

@@ -6,7 +6,7 @@ The command line has an origin of its own in the log, held only while it writes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, final
@@ -18,7 +18,8 @@ from gateway.audit.lock import held
 from gateway.audit.origin import load_keyrings
 from gateway.audit.port import Position
 from gateway.audit.segment import Place
-from gateway.audit.verify import VerifyReport, verify
+from gateway.audit.sweep import Progress
+from gateway.audit.verify import Pin, VerifyReport, verify
 from gateway.authorize.casbin_oracle import checked_grants
 from gateway.authorize.stage import Authorize
 from gateway.clear.desk import Desk
@@ -29,13 +30,13 @@ from gateway.clock import SystemClock
 from gateway.domain.errors import SettingsError, UsageError
 from gateway.domain.event import CallSettled, Event
 from gateway.keys import Keys
-from gateway.policy.documents import AuditSettings
+from gateway.policy.documents import AuditSettings, WitnessSettings
 from gateway.policy.loader import load
 from gateway.settings import Home, check_custody, locate
 from gateway.starting import enrolled_origins, one_start_at_a_time, reconcile_dead
 from gateway.state.database import Database
 from gateway.state.kill_switches import KillSwitches
-from gateway.wiring import clearing_rules, newest_in, open_log
+from gateway.wiring import clearing_rules, newest_in, open_log, open_witness
 
 ORIGIN = "command-line"
 BUSY_S = 10.0  # another command may be writing: its turn is short
@@ -122,9 +123,28 @@ def _writing(where: Home) -> Iterator[Callable[[bytes], Position]]:
         yield log.append
 
 
-def verify_home(where: Home) -> VerifyReport:
-    """Check every origin against its checkpoint and the enrolled keys. Needs no private key and no policy."""
-    return verify(where.audit, where.checkpoints, load_keyrings(where.trust))
+def verify_home(
+    where: Home,
+    *,
+    witness: str | None = None,
+    kept: Iterable[bytes] = (),
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Check every origin against its checkpoint and the enrolled keys. Needs no private key and no policy.
+
+    `witness` is an http(s) address or a folder, asked what it has seen; `kept` are checkpoints somebody kept. Raises
+    WitnessUnavailable, OSError.
+    """
+    pins: dict[str, list[Pin]] | None = None
+    if witness is not None:
+        url = witness if witness.startswith(("http://", "https://")) else None
+        asked = open_witness(where, WitnessSettings(url=url, folder=None if url else witness))
+        pins = {name: [Pin(note, asked.name)] for name in asked.origins() if (note := asked.latest(name)) is not None}
+    for note in kept:
+        pins = pins if pins is not None else {}
+        pins.setdefault(note.partition(b"\n")[0].decode("utf-8", "replace"), []).append(Pin(note, "you"))
+    return verify(where.audit, where.checkpoints, load_keyrings(where.trust), pins=pins, jobs=jobs, progress=progress)
 
 
 def calls_in(where: Home) -> dict[str, LoggedCall]:

@@ -32,6 +32,10 @@ class MemoryLog:
     def size(self) -> int:
         return self._frontier.size
 
+    @property
+    def concerns(self) -> tuple[str, ...]:
+        return ()
+
     def root(self) -> bytes:
         """RFC 6962 root over `lines`."""
         return self._frontier.root()

@@ -20,6 +20,11 @@ class Log(Protocol):
     @property
     def origin(self) -> str: ...
 
+    @property
+    def concerns(self) -> tuple[str, ...]:
+        """What an operator should look at though records are still written."""
+        ...
+
     def append(self, body: bytes, reservation: Reservation | None = None) -> Position:
         """Record one JSON object; durable on return. Blocks. `body` is compact JSON on one line."""
         ...

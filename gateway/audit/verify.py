@@ -124,14 +124,13 @@ def verify(
     `jobs` processes hash segments side by side; more than one starts fresh interpreters, so only from a program whose
     main module may be imported. Raises OSError.
     """
-    pins = pins or {}
-    names = sorted({*list_origins(audit_root, checkpoints_root), *trust, *pins})
+    names = sorted({*list_origins(audit_root, checkpoints_root), *trust, *(pins or {})})
     return VerifyReport(
         tuple(
             verify_origin(
                 Place(name, audit_root, checkpoints_root),
                 trust.get(name),
-                pins=pins.get(name, ()),
+                pins=None if pins is None else pins.get(name, ()),
                 jobs=jobs,
                 progress=progress,
             )
@@ -144,14 +143,14 @@ def verify_origin(
     place: Place,
     keys: Keyring | None,
     *,
-    pins: Iterable[Pin] = (),
+    pins: Iterable[Pin] | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> OriginReport:
-    """Check one origin. `keys` is None for an origin that nobody enrolled."""
+    """Check one origin. `keys` is None for an origin that nobody enrolled, `pins` if nobody was asked for any."""
     live = held(place.lock)
     damage: list[Damage] = []
-    claims = _claims(place, keys, pins, damage)  # before the log: a live writer only ever runs ahead of it
+    claims = _claims(place, keys, pins or (), damage)  # before the log: a live writer only ever runs ahead of it
     sizes = [claims.covered, *_pinned_sizes(claims, keys)]
     swift = sweep(place, claims.retired, sizes, claims.covered, jobs=jobs, progress=progress)
     count, torn, roots = swift.count, swift.torn, swift.roots
@@ -170,6 +169,8 @@ def verify_origin(
     if located is not None:
         damage.append(located)
     pinned = _hold_pins(claims, keys, count, roots, damage) if located is None else None
+    if pins is not None and not claims.pins and count:
+        warnings.append("no checkpoint of this origin was kept elsewhere: nothing shows whether it was rolled back")
     aside = len(place.torn())
     if aside:
         warnings.append(f"{aside} file(s) of bytes that were set aside")
