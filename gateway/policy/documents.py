@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from gateway.domain.ids import check_id
 
@@ -324,8 +324,20 @@ class Settings(Document):
     )
     roots: dict[Slug, str] = Field(default_factory=dict, description="Folders path guards may name.")
     secret_patterns: tuple[str, ...] = Field(
-        default=(), description="More regular expressions (RE2) masked in results, beside the built-in ones."
+        default=(), description="More regular expressions (Python's `re`) masked in results, beside the built-in ones."
     )
+
+    @field_validator("secret_patterns")
+    @classmethod
+    def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                found = re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+            if found.search("") is not None:
+                raise ValueError(f"{pattern!r} matches nothing at all, so it would mask between all characters")
+        return patterns
 
 
 def _person(value: str) -> str:

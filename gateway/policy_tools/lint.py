@@ -25,6 +25,7 @@ Level = Literal["error", "warning"]
 
 MOST_TOOLS: Final = 10  # visible to one principal; models choose worse among more (OpenAI's function calling guide)
 SHORTEST_DESCRIPTION: Final = 40  # characters; fewer cannot say when to use a tool and when not
+_NESTED: Final = re.compile(r"\([^)]*[+*][^)]*\)[+*]")
 ALIKE: Final = 0.9  # similarity of two descriptions (difflib ratio) from which a model confuses them
 
 
@@ -44,7 +45,7 @@ def lint(policy: PolicySet) -> list[Finding]:
     """Every finding, errors first, then by place. Raises PolicyError where the policy cannot be compiled at all."""
     with DryRun(policy) as run:  # compiling is a check of its own
         grants = run.grants
-    found = [*_access(policy, grants), *_lists(policy, grants), *_alike(policy)]
+    found = [*_access(policy, grants), *_lists(policy, grants), *_alike(policy), *_settings(policy)]
     for loaded in policy.contracts.values():
         for check in _OF_ONE_CONTRACT:
             found += check(loaded)
@@ -128,6 +129,14 @@ def _alike(policy: PolicySet) -> Iterator[Finding]:
                 yield _of(second, "warning", "descriptions-alike", what, "say what tells them apart", "description")
 
 
+def _settings(policy: PolicySet) -> Iterator[Finding]:
+    for pattern in policy.settings.secret_patterns:
+        if _NESTED.search(pattern):
+            what = f"the pattern {pattern!r} repeats a repetition: a tool's output could keep release busy for ever"
+            place = Provenance("settings.yaml", 1)
+            yield Finding("error", "regex-exponential", place, what, "take one of the repetitions away")
+
+
 # one contract
 
 
@@ -140,6 +149,9 @@ def _safety(loaded: LoadedContract) -> Iterator[Finding]:
     if contract.effect != "none" and not contract.idempotent and not contract.effect_key:
         what = f"{contract.tool} may not be repeated, and an unknown outcome holds nothing"
         yield _of(loaded, "warning", "effect-key-missing", what, "name what it acts on in effect_key", "effect")
+    if contract.serialize_by and not contract.effect_key:
+        what = f"serialize_by of {contract.tool} holds within one process only"
+        yield _of(loaded, "warning", "serialize-per-process", what, "name the same in effect_key", "serialize_by")
     if contract.effect != "none" and not contract.authority:
         what = f"{contract.tool} acts, and no parameter is named as saying who, where or how much"
         yield _of(loaded, "warning", "authority-missing", what, "list such parameters under authority", "effect")
@@ -199,7 +211,7 @@ def _patterns(loaded: LoadedContract) -> Iterator[Finding]:
         if re.search(r"(?<!\\)\\[dws]", pattern):
             what_else = f"{what} uses \\d, \\w or \\s, which mean more than ASCII here"
             yield _of(loaded, "warning", "regex-unicode", what_else, "write [0-9] or [A-Za-z0-9_]", *path)
-        if re.search(r"\([^)]*[+*][^)]*\)[+*]", pattern):
+        if _NESTED.search(pattern):
             what_else = f"{what} repeats a repetition: linear here, exponential where another program runs it in Python"
             yield _of(loaded, "warning", "regex-exponential", what_else, "take one of the repetitions away", *path)
 

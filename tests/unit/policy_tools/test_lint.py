@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import PolicyError
 from gateway.policy.loader import load
 from gateway.policy_tools.lint import Finding, lint
 
@@ -82,6 +83,7 @@ def test_approvers_who_are_not_enrolled_are_named() -> None:
         ("approval-impossible", replace(CSV, "p, role:lead, initiate_refund, approve, allow\n", ""), REFUND),
         ("effect-unguarded", cut(MAIL, "rules:", "limits:"), MAIL),
         ("effect-key-missing", replace(REFUND, "effect_key: [order_id]\n", ""), REFUND),
+        ("serialize-per-process", replace(REFUND, "effect_key: [order_id]\n", ""), REFUND),
         ("authority-missing", replace(REFUND, "authority: [order_id, amount_cents]\n", ""), REFUND),
         ("guard-advisory", replace(MAIL, 'args.to.endsWith("@acme.example")', "args.subject != ''"), MAIL),
         (
@@ -130,3 +132,17 @@ def test_two_tools_described_alike_are_found(tmp_path: Path) -> None:
     text = (policies / ORDER).read_text().replace("tool: get_order_status", "tool: order_state")
     (policies / "tools/order_state.yaml").write_text(text)
     assert "descriptions-alike" in {each.code for each in findings(policies)}
+
+
+def test_a_secret_pattern_that_could_run_for_ever_is_an_error(tmp_path: Path) -> None:
+    policies = Path(shutil.copytree(SHIPPED, tmp_path / "policies"))
+    (policies / "settings.yaml").write_text("secret_patterns: ['(x+x+)+y']\n")
+    assert [(each.level, each.code) for each in findings(policies)] == [("error", "regex-exponential")]
+
+
+@pytest.mark.parametrize("pattern", ["(", "a*", ""])
+def test_a_secret_pattern_that_cannot_work_is_refused_at_load(pattern: str, tmp_path: Path) -> None:
+    policies = Path(shutil.copytree(SHIPPED, tmp_path / "policies"))
+    (policies / "settings.yaml").write_text(f"secret_patterns: ['{pattern}']\n")
+    with pytest.raises(PolicyError, match=r"settings\.yaml:1"):
+        load(policies)
