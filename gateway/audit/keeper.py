@@ -14,6 +14,7 @@ from typing import Final, final
 
 from gateway.alarm import alarm
 from gateway.audit.cosignature import WitnessKey
+from gateway.audit.entry import Signed
 from gateway.audit.errors import (
     LogDamaged,
     NoteInvalid,
@@ -26,7 +27,6 @@ from gateway.audit.files import Files
 from gateway.audit.proofs import consistency
 from gateway.audit.retention import Retired, stored_leaves
 from gateway.audit.segment import Place
-from gateway.audit.store import Signed
 from gateway.audit.tree import Frontier
 from gateway.audit.witness import Witness
 from gateway.domain.errors import ToolgateError

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import final
 
 from gateway.audit.cadence import Cadence
+from gateway.audit.entry import Entry, Quarantine
 from gateway.audit.errors import ForkedWriter, LogDamaged, NotRecorded
 from gateway.audit.files import Files, OsFiles
 from gateway.audit.framing import check_body
@@ -28,7 +29,7 @@ from gateway.audit.note import Signer
 from gateway.audit.port import Position
 from gateway.audit.segment import Place
 from gateway.audit.space import Reservation, reserved_size
-from gateway.audit.store import Entry, Quarantine, Store
+from gateway.audit.store import Store
 from gateway.domain.instant import Clock
 
 

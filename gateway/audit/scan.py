@@ -117,6 +117,19 @@ def _with_rest(place: Place, segments: list[Path], found: Scan) -> Scan:
     return found
 
 
+def check(place: Place, found: Scan, signed: Checkpoint | None, known: Scan | None) -> None:
+    """Hold what was found to the signature and to what this process acknowledged. Raises LogDamaged."""
+    origin, size = place.origin, found.frontier.size
+    if signed is None and (size or found.rest or known):
+        raise LogDamaged(origin, f"{place.checkpoint.name} is missing, but the log is not new")
+    if signed is not None and size < signed.size:
+        raise LogDamaged(origin, f"{size} records are left of the {signed.size} that were signed", size)
+    if signed is not None and found.checkpoint_root != signed.root:
+        raise LogDamaged(origin, f"the first {signed.size} records are not the ones that were signed")
+    if known and (size != known.frontier.size or found.frontier.root() != known.frontier.root()):
+        raise LogDamaged(origin, "records that were acknowledged are gone or changed")
+
+
 def set_aside(place: Place, files: Files, found: Scan) -> Path:
     """Copy `rest` to a file of its own, durably. The segment is not touched."""
     target = place.free_torn_name(found.segment)

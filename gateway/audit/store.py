@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NamedTuple, final
+from typing import final
 
 from gateway.audit.cadence import Cadence
+from gateway.audit.entry import Entry, Quarantine, Signed
 from gateway.audit.errors import LogDamaged, NoteInvalid, NotRecorded
 from gateway.audit.files import Files
 from gateway.audit.framing import MAX_FRAME_BYTES, Framer
@@ -33,43 +33,12 @@ from gateway.audit.note import Checkpoint, Signer
 from gateway.audit.port import Position
 from gateway.audit.resume import EVERY_BYTES
 from gateway.audit.retention import Retired, read_retired
-from gateway.audit.scan import Scan, rebuild_leaves, scan, set_aside
+from gateway.audit.scan import Scan, check, rebuild_leaves, scan, set_aside
 from gateway.audit.segment import Place, leaves_path, next_segment
 from gateway.audit.space import Reservation, Space
 from gateway.audit.tree import HASH_BYTES, Frontier, leaf_hash
 from gateway.domain.errors import ToolgateError
 from gateway.domain.instant import NS, Clock
-
-
-class Quarantine(NamedTuple):
-    """Bytes that were set aside: `size` bytes that stood where record `seq` belongs, now in `path`."""
-
-    path: Path
-    seq: int
-    size: int
-
-
-class Signed(NamedTuple):
-    """A checkpoint as it was written: the note, and the tree it is about."""
-
-    note: bytes
-    frontier: Frontier
-
-
-class Entry:
-    """One record on its way. `outcome` is set by the store."""
-
-    __slots__ = ("body", "outcome", "reservation")
-
-    def __init__(self, body: bytes, reservation: Reservation | None) -> None:
-        self.body = body
-        self.reservation = reservation
-        self.outcome: Position | Exception | None = None
-
-    def covered(self) -> bool:
-        """Whether the disk for this record was set aside beforehand."""
-        promise = self.reservation
-        return promise is not None and promise.held and len(self.body) + MAX_FRAME_BYTES <= promise.size
 
 
 @final
@@ -347,7 +316,7 @@ class Store:
             raise LogDamaged(self.place.origin, f"{self.place.retired.name}: {error.why}") from error
         raw, signed = self._read_checkpoint()
         found = scan(self.place, signed, self._retired, known.frontier.size if known else None)
-        self._compare(found, signed, known)
+        check(self.place, found, signed, known)
         descriptor = self._files.open_append(found.segment)
         try:
             if found.rest:
@@ -372,17 +341,6 @@ class Store:
             return b"", None
         except NoteInvalid as error:
             raise LogDamaged(self.place.origin, f"{self.place.checkpoint.name}: {error.why}") from error
-
-    def _compare(self, found: Scan, signed: Checkpoint | None, known: Scan | None) -> None:
-        origin, size = self.place.origin, found.frontier.size
-        if signed is None and (size or found.rest or known):
-            raise LogDamaged(origin, f"{self.place.checkpoint.name} is missing, but the log is not new")
-        if signed is not None and size < signed.size:
-            raise LogDamaged(origin, f"{size} records are left of the {signed.size} that were signed", size)
-        if signed is not None and found.checkpoint_root != signed.root:
-            raise LogDamaged(origin, f"the first {signed.size} records are not the ones that were signed")
-        if known and (size != known.frontier.size or found.frontier.root() != known.frontier.root()):
-            raise LogDamaged(origin, "records that were acknowledged are gone or changed")
 
     def _quarantine(self, found: Scan, descriptor: int) -> None:
         path = set_aside(self.place, self._files, found)
@@ -413,19 +371,19 @@ class Store:
 
     def close(self, *, sign: bool = True) -> None:
         """Sign, give back unused disk, unlock. Raises NotRecorded if signing failed; the origin is let go anyway."""
-        state, descriptor = self._state, self._descriptor
-        failure = self.fault if sign and descriptor is None else None
+        state = self._state
+        failure = self.fault if sign and self._descriptor is None else None
         try:
-            if sign and state is not None and descriptor is not None:
+            if sign and state is not None and self._descriptor is not None:
                 if state.frontier.size > self._covered:
-                    self.checkpoint()
-                self._check_file(state, descriptor)
-                self._files.truncate(descriptor, state.length)
+                    self.checkpoint()  # which may begin a new segment
+                self._check_file(state, self._descriptor)
+                self._files.truncate(self._descriptor, state.length)
         except (OSError, LogDamaged) as error:
             failure = self._unavailable(error)
         finally:
             self._space.detach()
-            self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
             self._signer = None
             if descriptor is not None:
                 self._files.close(descriptor)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway.audit.cadence import Cadence
+from gateway.audit.entry import Quarantine
 from gateway.audit.files import Files
 from gateway.audit.keeper import Witnessing
 from gateway.audit.log import AuditLog
 from gateway.audit.origin import enroll, load_keyrings, load_signer
 from gateway.audit.segment import Place
-from gateway.audit.store import Quarantine
 from gateway.audit.verify import OriginReport, VerifyReport, verify
 from tests.fakes.clock import FakeClock
 

@@ -56,6 +56,16 @@ def test_rotation_by_size_is_one_tree(tmp_path: Path) -> None:
     assert _judged(desk) == ("ok", None)
 
 
+@pytest.mark.parametrize("count", range(1, 12))
+def test_rotation_on_closing(tmp_path: Path, count: int) -> None:
+    desk = Desk(tmp_path)
+    for _ in range(3):
+        desk.filled(count, every=100, rotate_bytes=1)
+    assert len(_names(desk)) == 4
+    assert desk.place.segments()[-1].stat().st_size == 0
+    assert _judged(desk) == ("ok", None)
+
+
 def test_rotation_by_age_at_the_next_checkpoint(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     with desk.open(every=2, rotate_seconds=3600) as log:

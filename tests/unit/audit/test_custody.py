@@ -1,0 +1,90 @@
+"""`toolgate audit erase`, `rotate-key`, `retire`, as people type them, on a whole deployment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from gateway.audit.cadence import Cadence
+from gateway.audit.origin import load_keyrings
+from gateway.cli.app import app
+from gateway.office import verify_home
+from gateway.settings import locate
+from tests.conformance.verify_log import verify_origin
+from tests.support import ANA, gateway_with, one, open_gateway, records, result, tool
+
+
+def mail(to: str) -> str:
+    return "sent"
+
+
+MAIL = tool(mail, personal=["to"], effect="external")
+WHY = ("--by", "max", "--why", "she asked")
+
+
+def _run(base: Path, *words: str) -> Result:
+    where = ["--policies", str(base / "policies"), "--home", str(base / "home")]
+    return CliRunner().invoke(app, ["audit", *words, *where])
+
+
+def _whole(base: Path) -> None:
+    where = locate(base / "policies", base / "home")
+    report = verify_home(where)
+    assert report.ok, report
+    for each in report.origins:
+        assert verify_origin(where.audit, where.checkpoints, where.trust, each.origin).kind == "ok"
+
+
+def test_erase_is_recorded_and_verify_still_passes(tmp_path: Path) -> None:
+    with gateway_with(tmp_path, MAIL) as gateway:
+        result(one(gateway.session(ANA), "mail", to="zoe@example.org"))
+    key = records(tmp_path, "call.intent")[0]["personal"]["key"]
+    assert "1 key(s) destroyed" in _run(tmp_path, "erase", "ana", *WHY).output
+    (erased,) = records(tmp_path, "subject.erased", origin="command-line")
+    assert (erased["subject"], erased["keys"], erased["by"]) == ("ana", [key], "max")
+    assert "1 key(s)" in _run(tmp_path, "erase", "ana", *WHY).output
+    assert "nothing was sealed" in _run(tmp_path, "erase", "nobody", *WHY).output
+    _whole(tmp_path)
+
+
+def test_rotate_key_of_a_gateway_that_is_stopped(tmp_path: Path) -> None:
+    with gateway_with(tmp_path, MAIL):
+        assert "is held by process" in str(_run(tmp_path, "rotate-key", "gw", *WHY).exception)
+    done = _run(tmp_path, "rotate-key", "gw", *WHY)
+    assert done.exit_code == 0, done.output
+    where = locate(tmp_path / "policies", tmp_path / "home")
+    keys = load_keyrings(where.trust)["gw"]
+    (rotated,) = records(tmp_path, "key.rotated", origin="command-line")
+    assert (rotated["old_key_id"], rotated["new_key_id"]) == (keys.first.key_id.hex(), keys.current.key_id.hex())
+    _whole(tmp_path)
+    with open_gateway(tmp_path, MAIL) as gateway:
+        result(one(gateway.session(ANA), "mail", to="x"))
+    _whole(tmp_path)
+    assert "signed nothing yet" in str(_run(tmp_path, "rotate-key", "other", *WHY).exception)
+    assert _run(tmp_path, "rotate-key", "command-line", *WHY).exit_code == 0
+    _whole(tmp_path)
+
+
+def test_retire_keeps_what_is_young_and_what_nobody_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.wiring.Cadence", _small)
+    with gateway_with(tmp_path, MAIL, settings={"audit": {"checkpoint_every": 4}}) as gateway:
+        session = gateway.session(ANA)
+        for number in range(4):
+            one(session, "mail", to=f"{number}")
+    assert "nothing is old enough" in _run(tmp_path, "retire", "gw", "--keep-days", "1", *WHY).output
+    done = _run(tmp_path, "retire", "gw", "--keep-days", "0", *WHY)
+    assert "records are retired" in done.output, done.output + str(done.exception)
+    (retired,) = records(tmp_path, "segments.retired", origin="command-line")
+    where = locate(tmp_path / "policies", tmp_path / "home")
+    assert min(path.name for path in (where.audit / "gw").glob("*.jsonl")) == retired["first_kept"]
+    assert next(each.retired for each in verify_home(where).origins if each.origin == "gw") == retired["records"]
+    _whole(tmp_path)
+    with open_gateway(tmp_path, MAIL) as gateway:
+        result(one(gateway.session(ANA), "mail", to="x"))
+    _whole(tmp_path)
+
+
+def _small(**more: object) -> object:
+    return Cadence(**{**more, "rotate_bytes": 1500})  # type: ignore[arg-type]
