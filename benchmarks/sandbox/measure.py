@@ -117,22 +117,30 @@ def _warm(engine: DockerEngine, spec: SandboxSpec, api: object, code: bytes, fil
     """Times while the pool holds, over that many fillings of it, and the memory of a waiting container in MiB."""
     times: list[float] = []
     with Pool(engine, spec, WARM) as pool:
-        _full(pool)
+        _settled(pool, api, engine.owner)
         idle = statistics.median(_memory(api, engine.owner))
         for _ in range(fills):
-            _full(pool)
+            _settled(pool, api, engine.owner)
             times += [_took(lambda: _right(pool.run(code))) for _ in range(WARM - 1)]
     return times, idle
 
 
-def _full(pool: Pool) -> None:
-    if not pool.wait_until_full(FULL_S):
-        raise AssertionError("the pool did not fill; see the warnings above")
+def _settled(pool: Pool, api: object, owner: str) -> None:
+    """Full, and what was used is gone: nothing of ours works in the background."""
+    end = time.monotonic() + FULL_S
+    while not pool.wait_until_full(FULL_S) or len(_ours(api, owner)) > pool.size:
+        if time.monotonic() > end:
+            raise AssertionError("the pool did not settle; see the warnings above")
+        time.sleep(0.05)
+
+
+def _ours(api: object, owner: str) -> list[dict[str, str]]:
+    return api.containers(all=True, filters={"label": f"toolgate.owner={owner}"})  # type: ignore[attr-defined]
 
 
 def _memory(api: object, owner: str) -> list[float]:
-    found = api.containers(filters={"label": f"toolgate.owner={owner}"})  # type: ignore[attr-defined]
-    used = [api.stats(each["Id"], stream=False)["memory_stats"]["usage"] for each in found]  # type: ignore[attr-defined]
+    waiting = [each["Id"] for each in _ours(api, owner)]
+    used = [api.stats(each, stream=False)["memory_stats"]["usage"] for each in waiting]  # type: ignore[attr-defined]
     return [bytes_used / (1 << 20) for bytes_used in used]
 
 
