@@ -33,6 +33,7 @@ _NOT_NEEDED = re.compile(
 _DATA = ("usr/lib/python3/dist-packages/", "usr/share/matplotlib/mpl-data/", "usr/share/zoneinfo/")
 # The user has a name and a home, so that a library which looks for them finds /tmp; matplotlib draws to files.
 _PASSWD = b"root:x:0:0:root:/:/nonexistent\nnobody:x:65534:65534:nobody:/tmp:/nonexistent\n"
+_GROUP = b"root:x:0:\nnogroup:x:65534:\n"
 _MATPLOTLIBRC = b"backend: Agg\n"
 
 
@@ -58,7 +59,8 @@ def layer(root: Path, version: str) -> bytes:
     members: dict[str, tuple[tarfile.TarInfo, bytes]] = {}
     for name, mode in _EMPTY_DIRECTORIES.items():
         members[name] = (_entry(name, mode, tarfile.DIRTYPE), b"")
-    members["etc/passwd"] = (_entry("etc/passwd", 0o644, tarfile.REGTYPE), _PASSWD)
+    for name, text in (("etc/passwd", _PASSWD), ("etc/group", _GROUP)):
+        members[name] = (_entry(name, 0o644, tarfile.REGTYPE), text)
     if (root / "usr/share/matplotlib").is_dir():
         members["etc/matplotlibrc"] = (_entry("etc/matplotlibrc", 0o644, tarfile.REGTYPE), _MATPLOTLIBRC)
     for file in sorted(root.rglob("*")):

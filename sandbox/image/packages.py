@@ -91,6 +91,12 @@ def python_version() -> str:
     return found[1]
 
 
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """`{package: version}` as apt would install them now."""
+    known = _stanzas(sorted(names))
+    return {name: known[name]["Version"] for name in sorted(known)}
+
+
 def resolve(version: str, more: Iterable[str] = ()) -> dict[str, str]:
     """`{package: version}` of everything that Python `version` and the packages `more` need, sorted by name."""
     known: dict[str, dict[str, str]] = {}
