@@ -11,6 +11,7 @@ from gateway.audit.entry import Quarantine
 from gateway.audit.files import Files
 from gateway.audit.keeper import Witnessing
 from gateway.audit.log import AuditLog
+from gateway.audit.note import Signer
 from gateway.audit.origin import enroll, load_keyrings, load_signer
 from gateway.audit.segment import Place
 from gateway.audit.verify import OriginReport, VerifyReport, verify
@@ -52,6 +53,13 @@ class Desk:
     def checkpoint(self) -> Path:
         return self.place.checkpoint
 
+    def signer(self) -> Signer:
+        return load_signer(self.origin, self.keys, self.trust)
+
+    @staticmethod
+    def report_torn(aside: Quarantine) -> bytes:
+        return repaired(aside)
+
     def cadence(self, every: int = 64, **more: Any) -> Cadence:
         return Cadence(records=every, **more)
 
@@ -61,7 +69,7 @@ class Desk:
         return AuditLog(
             self.audit,
             self.checkpoints,
-            load_signer(self.origin, self.keys, self.trust),
+            self.signer(),
             self.clock,
             report=repaired,
             keys=load_keyrings(self.trust)[self.origin],

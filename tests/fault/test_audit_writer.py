@@ -153,22 +153,6 @@ def test_acknowledged_records_gone_while_open_stop_the_log(tmp_path: Path) -> No
         log.close()
 
 
-@pytest.mark.parametrize("how", ["unlink", "copytruncate"])
-def test_c123_segment_pulled_away_is_noticed_at_the_next_checkpoint(tmp_path: Path, how: str) -> None:
-    desk = Desk(tmp_path)
-    log = desk.open()
-    for number in range(3):
-        log.append(body(n=number))
-    if how == "unlink":
-        desk.segment.unlink()
-    else:
-        os.truncate(desk.segment, 0)
-    with pytest.raises(NotRecorded, match="changed by somebody else"):
-        log.checkpoint()
-    with pytest.raises(NotRecorded):
-        log.close()
-
-
 @pytest.mark.parametrize("torn", [b'{"seq":5,"ori', b"\x00" * 700, b"\x00\x00\n{}\n", b"x" * (5 << 20)])
 def test_c117_torn_last_line_is_set_aside_and_reported_never_a_new_genesis(tmp_path: Path, torn: bytes) -> None:
     desk = Desk(tmp_path)

@@ -25,7 +25,7 @@ class LogMachine(RuleBasedStateMachine):
         self.base = Path(tempfile.mkdtemp())
         self.desk = Desk(self.base)
         self.files = FaultyFiles()
-        self.log = self.desk.open(self.files, every=3)
+        self.log = self.desk.open(self.files, every=3, rotate_bytes=700)
         self.acknowledged: dict[int, int] = {}
         self.number = 0
         self.sick = False
@@ -93,7 +93,7 @@ class LogMachine(RuleBasedStateMachine):
             assert self.sick
         self.files.heal()
         self.sick = False
-        self.log = self.desk.open(self.files, every=3)
+        self.log = self.desk.open(self.files, every=3, rotate_bytes=700)
 
     @invariant()
     def acknowledged_records_stand_where_they_were_acknowledged(self) -> None:
