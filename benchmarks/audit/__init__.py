@@ -1,0 +1,1 @@
+"""What evidence costs: appending, verifying, opening."""
