@@ -45,7 +45,7 @@ def run(coroutine: Any) -> Any:
 # what works
 
 
-@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 @pytest.mark.parametrize("api", APIS)
 def test_parallel_calls_a_chain_and_an_answer(bench: Bench, api: Api, sync: bool) -> None:
     def chained(conversation: Conversation) -> CallTools:

@@ -74,7 +74,7 @@ def as_json(api: Api) -> dict[str, Any]:
 
 
 @streamed
-@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 @each_api
 def test_an_answer_comes_as_the_pydantic_model_that_was_asked_for(
     bench: Bench, api: Api, sync: bool, stream: bool

@@ -136,7 +136,7 @@ REFUSED: dict[str, tuple[Api | None, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", REFUSED, ids=lambda name: f"{REFUSED[name][0] or 'chat-responses'}-{name}")
 @each_way
 def test_a_request_that_may_not_leave_is_refused_before_it_is_sent(bench: Bench, name: str, how: How) -> None:
     only, wrong = REFUSED[name]

@@ -10,7 +10,7 @@ import pytest
 from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
 import gateway
-from examples.scripted_openai import Say
+from examples.scripted_openai import Say, Script
 from examples.scripted_openai.script import Reply
 from gateway.session import Session
 from tests.unit.loop_bench import Api, Bench, Model, prompt
@@ -65,7 +65,7 @@ class Asked:
         return message.content or "", [(c.id, c.function.name, c.function.arguments) for c in calls]
 
 
-def ask(bench: Bench, api: Api, how: How, *replies: Reply, principal: str = "ana") -> tuple[Asked, Model]:
+def ask(bench: Bench, api: Api, how: How, *replies: Reply | Script, principal: str = "ana") -> tuple[Asked, Model]:
     model = bench.serve(*(replies or (Say("Hello."),)))
     return Asked(model, bench.session(principal=principal), api, how), model
 

@@ -123,7 +123,7 @@ STREAMED = {
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE, ids=lambda name: f"{HOSTILE[name][0]}-{name}")
 def test_a_turn_that_cannot_be_used_is_not_executed_and_not_kept(bench: Bench, name: str, stream: bool) -> None:
     api, turn, reason = HOSTILE[name]
     model = bench.serve(call("look_up", key="first"), turn)

@@ -70,7 +70,7 @@ def events(api: Api, body: dict[str, Any]) -> list[bytes]:
 # the loop
 
 
-@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 @each_api
 def test_a_streamed_conversation_is_the_same_conversation(bench: Bench, api: Api, sync: bool) -> None:
     both = CallTools((Call("look_up", GIVEN), Call("look_up", {"key": "b"})), text="Looking.")
@@ -87,7 +87,7 @@ def test_a_streamed_conversation_is_the_same_conversation(bench: Bench, api: Api
     assert_goes_on(bench, api, ended[True].messages)
 
 
-@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 @each_api
 def test_unchecked_text_is_heard_in_its_order(bench: Bench, api: Api, sync: bool) -> None:
     heard: list[str] = []
