@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, final
 
 import httpx2
 
+from gateway.domain.decision import StopReason
 from gateway.domain.errors import UsageError
 from gateway.domain.event import RequestGoverned
 from gateway.session import Session
@@ -40,6 +41,7 @@ _TOOLLESS = re.compile(
     r"|uploads(?:/[^/]+/(?:parts|complete|cancel))?|fine_tuning/jobs(?:/[^/]+/(?:cancel|pause|resume))?"
     r"|vector_stores(?:/[^/]+(?:/(?:files|file_batches|search)(?:/.*)?)?)?)/?\Z"
 )
+_ANSWERS = re.compile(r"/(?:chat/completions|responses)(?:/|\Z)")
 _OBJECTS: dict[str, Format] = {"chat.completion": "chat", "response": "responses"}
 
 
@@ -154,13 +156,15 @@ class _Guard:
         return Gate("chat" if "/chat/completions" in path else "responses", self.rules)
 
     def whole(self, content: bytes) -> None:
-        """A whole answer, as JSON. Raises ResponseRefused."""
+        """A whole answer. Raises ResponseRefused, also for what a client might still read as a stream."""
+        if not content.strip():
+            return
         try:
             body = json.loads(content)
-        except (ValueError, RecursionError):
-            return  # the client will say so, and there is no call in it
+        except (ValueError, RecursionError) as error:
+            raise ResponseRefused(StopReason.INVALID_TURN, "it is neither JSON nor a stream") from error
         kind = body.get("object") if isinstance(body, dict) else None
-        if kind in _OBJECTS:
+        if isinstance(kind, str) and kind in _OBJECTS:
             check_response(_OBJECTS[kind], body, self.rules)
         elif isinstance(body, dict) and ("choices" in body or "output" in body):
             check_response("chat" if "choices" in body else "responses", body, self.rules)
@@ -188,8 +192,9 @@ def _is_stream(response: httpx2.Response) -> bool:
     return response.headers.get("content-type", "").startswith("text/event-stream")
 
 
-def _is_json(response: httpx2.Response) -> bool:
-    return "json" in response.headers.get("content-type", "") and response.status_code < 400
+def _is_of_a_model(response: httpx2.Response, path: str) -> bool:
+    """True for what may hold calls: an answer of either API, also one that is retrieved later."""
+    return response.status_code < 400 and _ANSWERS.search(path) is not None
 
 
 def _handed(response: httpx2.Response, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream) -> httpx2.Response:
@@ -214,10 +219,10 @@ class _Sync(httpx2.BaseTransport):
         if event is not None:
             guard.session.note_sync(event)
         response = self._inner.send(_sent(request, body), stream=True)
+        if not _is_of_a_model(response, path):
+            return response
         if _is_stream(response):
             return _handed(response, _SyncGated(response, guard, path))
-        if not _is_json(response):
-            return response
         try:
             guard.whole(response.read())
         except ResponseRefused as refused:
@@ -269,10 +274,10 @@ class _Async(httpx2.AsyncBaseTransport):
         if event is not None:
             await guard.session.note(event)
         response = await self._inner.send(_sent(request, body), stream=True)
+        if not _is_of_a_model(response, path):
+            return response
         if _is_stream(response):
             return _handed(response, _AsyncGated(response, guard, path))
-        if not _is_json(response):
-            return response
         try:
             guard.whole(await response.aread())
         except ResponseRefused as refused:

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from pydantic import BaseModel
 
 import gateway
 from examples.scripted_openai import Raw, Rule, Say, Script, call
+from examples.scripted_openai.stream import chat_events, responses_events
 from gateway.shapes.incoming import ResponseRefused
 from tests.unit.integrations.wrapped import How, ask, each_api, each_way
 from tests.unit.loop_bench import HIDDEN, Api, Bench, asked, chat_raw, function_call, prompt, responses_raw
@@ -95,6 +97,29 @@ def test_run_goes_through_a_wrapped_client(bench: Bench, api: Api, sync: bool) -
 
     assert asyncio.run(go()).text == "Done."
     assert bench.done == [("look_up", "a")]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", ""])
+@each_api
+def test_a_stream_that_calls_itself_something_else_is_not_handed_over(bench: Bench, api: Api, kind: str) -> None:
+    turn: Any = chat_raw({"tool_calls": [_CALL]}, "tool_calls") if api == "chat" else responses_raw(_ITEM)
+    events = b"".join(chat_events(turn.body) if api == "chat" else responses_events(turn.body))
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"content-type": kind}, content=events)
+
+    inner = httpx2.Client(transport=httpx2.MockTransport(answer))
+    client = gateway.openai(openai.OpenAI(api_key="k", http_client=inner), bench.session())
+    part: Any = client.chat.completions if api == "chat" else client.responses
+    with pytest.raises(ResponseRefused):
+        list(part.create(model="m", stream=True, **prompt(api, "go")))
+
+
+def test_what_no_model_said_passes_untouched(bench: Bench) -> None:
+    speech = httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=b"data: not json\n\n")
+    inner = httpx2.Client(transport=httpx2.MockTransport(lambda _: speech))
+    client = gateway.openai(openai.OpenAI(api_key="k", http_client=inner), bench.session())
+    assert client.audio.speech.create(model="m", voice="v", input="x").read() == b"data: not json\n\n"
 
 
 class Reply(BaseModel):
