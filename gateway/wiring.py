@@ -19,6 +19,7 @@ from gateway.audit.cosignature import WitnessKey
 from gateway.audit.encode import encode
 from gateway.audit.errors import NoteInvalid
 from gateway.audit.keeper import Witnessing
+from gateway.audit.kept import KeptResults
 from gateway.audit.log import AuditLog
 from gateway.audit.newest import newest_record_ns
 from gateway.audit.note import Signer
@@ -63,6 +64,7 @@ from gateway.state.epoch import PolicyEpoch
 from gateway.state.kill_switches import KillSwitches
 from gateway.validate.contract import CompiledContract
 from gateway.validate.facts import Facts
+from gateway.validate.guards.network import Network
 from gateway.validate.schema import compile_schema
 from gateway.validate.stage import Validate
 from gateway.waiting import OwnLoop, Workers
@@ -79,6 +81,7 @@ class Runtime:
     origin: str
     keys: Keys
     subjects: SubjectKeys
+    kept: KeptResults
     signer: Signer
     clock: Clock
     log: Log
@@ -123,6 +126,7 @@ def open_runtime(
     check_apart(where.keys, (where.state, where.audit))
     clock = SystemClock()
     keys = Keys.create(where.keys / "deployment")
+    subjects = SubjectKeys(where.keys / "subjects", keys)
     signer = _enrolled(where, origin)
     with ExitStack() as undo:
         with one_start_at_a_time(where):
@@ -139,7 +143,8 @@ def open_runtime(
             home=where,
             origin=origin,
             keys=keys,
-            subjects=SubjectKeys(where.keys / "subjects", keys),
+            subjects=subjects,
+        kept=KeptResults(where.state / "results", subjects),
             signer=signer,
             clock=clock,
             log=log,
@@ -248,6 +253,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         authority={tool: contract.authority for tool, contract in contracts.items()},
         personal={tool: each.personal for tool, each in compiled.items() if each.personals},
         subjects=runtime.subjects,
+        kept={tool: runtime.kept for tool, contract in contracts.items() if contract.result.keep},
         labels={tool: dict(contract.result.labels) for tool, contract in contracts.items()},
     )
     doors = {tool: _door(contract, compiled[tool], runtime) for tool, contract in contracts.items()}
@@ -313,10 +319,12 @@ class EnrolledHosts(Mapping[str, bytes]):
         return len(self._read())
 
 
-def compile_contracts(policy: PolicySet, roots: Mapping[str, str]) -> dict[str, CompiledContract]:
+def compile_contracts(
+    policy: PolicySet, roots: Mapping[str, str], network: Network | None = None
+) -> dict[str, CompiledContract]:
     """Every contract, compiled. `roots` stand beside those of settings.yaml. Raises PolicyError."""
     known = policy.settings.roots | dict(roots)
-    return {tool: _compiled(loaded, known) for tool, loaded in policy.contracts.items()}
+    return {tool: _compiled(loaded, known, network) for tool, loaded in policy.contracts.items()}
 
 
 def named_roots(policy: PolicySet) -> frozenset[str]:
@@ -325,12 +333,12 @@ def named_roots(policy: PolicySet) -> frozenset[str]:
     return frozenset(guard.root for guard in guards if isinstance(guard, PathGuard))
 
 
-def _compiled(loaded: LoadedContract, roots: Mapping[str, str]) -> CompiledContract:
+def _compiled(loaded: LoadedContract, roots: Mapping[str, str], network: Network | None) -> CompiledContract:
     contract = loaded.contract
     lines = {rule.id: loaded.provenance("rules", i).line for i, rule in enumerate(contract.rules)}
     for part in ("parameters", "approval"):
         lines[part] = loaded.provenance(part).line
-    return CompiledContract.build(contract, loaded.ref, roots=roots, lines=lines)
+    return CompiledContract.build(contract, loaded.ref, roots=roots, lines=lines, network=network)
 
 
 def _door(contract: Contract, compiled: CompiledContract, runtime: Runtime) -> Door:

@@ -10,31 +10,22 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from gateway.domain.ids import check_id
+from gateway.policy.guard_documents import EmailGuard as EmailGuard
+from gateway.policy.guard_documents import Guard as Guard
+from gateway.policy.guard_documents import PathGuard as PathGuard
+from gateway.policy.model import Document as Document
+from gateway.policy.model import Misplaced as Misplaced
+from gateway.policy.model import Slug as Slug
 
 TOOL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_-]{0,63}$"  # Rust regex: `$` is the very end. What both OpenAI APIs accept
 
 ToolName = Annotated[str, StringConstraints(pattern=TOOL_NAME)]
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Label = Literal["trusted", "untrusted", "private"]
-
-
-class Misplaced(ValueError):
-    """A document that contradicts itself. `path` leads from the model that noticed to the value to change."""
-
-    def __init__(self, message: str, *path: str | int) -> None:
-        super().__init__(message)
-        self.path = path
-
-
-class Document(BaseModel):
-    """Strict: no unknown key, no conversion of types, frozen once read."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Rule(Document):
@@ -85,23 +76,6 @@ class Limits(Document):
     repeats: Annotated[int, Field(ge=1)] | None = None
 
 
-class PathGuard(Document):
-    """The argument is a path beneath one root. The tool receives the opened file, never the string."""
-
-    kind: Literal["path"]
-    root: Slug = Field(description="Name of a root folder, given in settings.yaml or by the host.")
-    max_bytes: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
-
-
-class EmailGuard(Document):
-    """The argument is one plain mail address. Advisory: the tool still receives a string."""
-
-    kind: Literal["email"]
-
-
-Guard = Annotated[PathGuard | EmailGuard, Field(discriminator="kind")]
-
-
 class Execution(Document):
     """How the tool is run."""
 
@@ -127,6 +101,7 @@ class Result(Document):
     max_bytes: Annotated[int, Field(ge=64, le=4 * 1024 * 1024)] = 64 * 1024
     labels: dict[str, Label] = Field(default_factory=dict)
     secrets: tuple[str, ...] = Field(default=(), description="Masked before the model sees the result.")
+    keep: bool = Field(default=False, description="Keep what was released whole, encrypted, beside the log.")
 
 
 class Contract(Document):

@@ -2,7 +2,7 @@
 
 The function is called by keyword with plain JSON values: str, int, float, bool, None, list, dict. A parameter annotated
 as anything else (a `datetime`, a model) would receive what it does not expect, so that is a mismatch too. An argument
-with a path guard arrives as an open file and is compared by name only.
+that a guard replaces (an open file, a client) is compared by name only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 from pydantic import EmailStr
 
 from gateway.domain.errors import UsageError
-from gateway.policy.documents import Contract, PathGuard
+from gateway.policy.documents import Contract
 
 _ARRAY = (list, collections.abc.Sequence, collections.abc.Iterable)
 _OBJECT = (dict, collections.abc.Mapping)
@@ -56,7 +56,8 @@ def signature_mismatches(contract: Contract, function: Callable[..., Any]) -> li
         found += _default_mismatch(name, one, sub, name in always)
         if one.kind is one.POSITIONAL_ONLY:
             found.append(f"{name!r} is positional-only, but tools are called by keyword")
-        if name in hints and not isinstance(contract.guards.get(name), PathGuard):
+        guard = contract.guards.get(name)
+        if name in hints and (guard is None or guard.advisory()):
             found += _type_mismatch(name, hints[name], sub)
     for name, one in parameters.items():
         named = one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)

@@ -28,6 +28,7 @@ from gateway.policy.documents import Contract, PathGuard
 from gateway.policy.policy_set import PolicySet
 from gateway.validate.contract import CompiledContract
 from gateway.validate.facts import FactContext, Facts
+from gateway.validate.guards.network import StandIn
 from gateway.validate.stage import Validate
 from gateway.waiting import Blocking, OwnLoop, Workers, drive
 from gateway.wiring import compile_contracts, named_roots
@@ -85,7 +86,7 @@ class DryRun:
         self.grants = checked_grants(policy.access)
         self._folder = tempfile.TemporaryDirectory(prefix="toolgate-dry-")
         roots = {name: str(Path(self._folder.name, name)) for name in named_roots(policy)}
-        self.contracts: Mapping[str, CompiledContract] = compile_contracts(policy, roots)
+        self.contracts: Mapping[str, CompiledContract] = compile_contracts(policy, roots, StandIn())
         self._roots = roots
         self._key = DigestKey(bytes(KEY_BYTES))  # digests of a dry run go nowhere
         self._parse = Parse(policy.settings.arguments, self._key)

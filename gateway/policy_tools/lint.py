@@ -156,7 +156,8 @@ def _safety(loaded: LoadedContract) -> Iterator[Finding]:
         what = f"{contract.tool} acts, and no parameter is named as saying who, where or how much"
         yield _of(loaded, "warning", "authority-missing", what, "list such parameters under authority", "effect")
     for name, guard in contract.guards.items():
-        if isinstance(guard, EmailGuard) and not any(f"args.{name}" in rule.require for rule in contract.rules):
+        ruled = any(f"args.{name}" in rule.require for rule in contract.rules)
+        if isinstance(guard, EmailGuard) and not guard.domains and not ruled:
             what = f"the guard of {name} is advisory: the tool still receives the text"
             yield _of(loaded, "warning", "guard-advisory", what, "add a rule about where it may go", "guards", name)
     for pointer in (*contract.result.secrets, *contract.result.labels):

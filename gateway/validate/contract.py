@@ -10,8 +10,9 @@ from gateway.domain.call import ContractRef
 from gateway.domain.decision import Obligation, Provenance
 from gateway.domain.errors import PolicyError
 from gateway.domain.masking import Masker, leaves
-from gateway.policy.documents import Contract, Fact, PathGuard, Rule
+from gateway.policy.documents import Contract, Fact, Rule
 from gateway.validate.guards import Guards
+from gateway.validate.guards.network import Network
 from gateway.validate.rules import CompiledRule, check_names
 from gateway.validate.schema import CompiledSchema, compile_schema
 from gateway.validate.vocabulary import Node
@@ -59,16 +60,18 @@ class CompiledContract:
         *,
         roots: Mapping[str, str] | None = None,
         lines: Mapping[str, int] | None = None,
+        network: Network | None = None,
     ) -> CompiledContract:
         """Compile and check. `lines` gives the line of a rule by its id, and of `parameters` and `approval`.
 
-        `roots` are the folders for path guards. Raises PolicyError with the file, and the line where it is known.
+        `roots` are the folders for path guards, `network` what URL guards ask. Raises PolicyError with
+        the file, and the line where it is known.
         """
         lines = lines or {}
         source = ref.source
         schema = compile_schema(contract.parameters, file=source.file, line=lines.get("parameters", source.line))
         try:
-            guards = Guards(contract.guards, roots or {})
+            guards = Guards(contract.guards, roots or {}, network=network)
             _check_guarded(contract, schema)
             _check_keys(contract, schema)
         except PolicyError as error:
@@ -160,10 +163,12 @@ def _check_guarded(contract: Contract, schema: CompiledSchema) -> None:
     for name, guard in contract.guards.items():
         node = schema.properties[name]
         found = _types(node, definitions)
-        if found == {"array"} and not isinstance(guard, PathGuard) and isinstance(node.get("items"), dict):
+        listed = found == {"array"} and isinstance(node.get("items"), dict)
+        if listed and guard.takes != "one":
             found = _types(node["items"], definitions)
-        if found - {"null"} != {"string"}:
-            raise PolicyError(f"`guards` names {name!r}, which must be of type string")
+        if found - {"null"} != {"string"} or (guard.takes == "list" and not listed):
+            wanted = "an array of type string" if guard.takes == "list" else "of type string"
+            raise PolicyError(f"`guards` names {name!r}, which must be {wanted}")
 
 
 def _types(node: Node, definitions: Node) -> set[str]:

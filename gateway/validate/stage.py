@@ -20,7 +20,6 @@ from gateway.domain.keyed import DigestKey
 from gateway.domain.session_view import SessionView
 from gateway.domain.waits import Waits
 from gateway.validate import guards
-from gateway.validate.beneath import OpenedFile
 from gateway.validate.contract import CompiledContract, ContractRule
 from gateway.validate.facts import FactContext, Facts, FactUnavailable
 from gateway.validate.guards import GuardRefused
@@ -86,14 +85,14 @@ class Validate:
                 detail = f"fact `{fault.name}`: {contract.quotable(fault.why)}"
                 return Refusal(Step.VALIDATE, ReasonCode.FACT_UNAVAILABLE, NOT_NOW, "Try again later.", detail)
         told = contract.tellable(found, call.effective)
-        opened: dict[str, OpenedFile] = {}
+        opened: dict[str, object] = {}
         if contract.guards:
             arguments = contract.fresh(call.effective)
             try:
                 if contract.guards.opens:
                     opened = await waits.blocking(lambda: contract.guards.apply(arguments))
                 else:
-                    contract.guards.apply(arguments)
+                    opened = contract.guards.apply(arguments)
             except GuardRefused as refused:
                 return Refusal(
                     Step.VALIDATE,
@@ -111,8 +110,7 @@ class Validate:
         if isinstance(judged, Refusal):
             guards.close(opened)
             return judged
-        capabilities: dict[str, object] = {**opened}
-        return ValidatedCall(call.ctx, call, call.contract, told, judged, capabilities, effect_generation)
+        return ValidatedCall(call.ctx, call, call.contract, told, judged, opened, effect_generation)
 
     def secret_values(self, call: ShapedCall) -> tuple[object, ...]:
         """The values of the call's secret parameters, for whoever must keep them from coming back out."""

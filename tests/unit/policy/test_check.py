@@ -29,7 +29,7 @@ def refusal(text: str, model: type[Document] = Contract) -> PolicyError:
         (CONTRACT_TEXT + "execution: {deadline: 5}\n", 11, 13, "Did you mean 'deadline_s'?"),
         (CONTRACT_TEXT + "execution: {deadline_s: -5}\n", 11, 25, "greater than 0"),
         (CONTRACT_TEXT + "guards:\n  key: {kind: path, rot: x}\n", 12, 21, "Did you mean 'root'?"),
-        (CONTRACT_TEXT + "guards:\n  key: {kind: url}\n", 12, 15, "`kind` under `key` must be 'path', 'email'"),
+        (CONTRACT_TEXT + "guards:\n  key: {kind: uri}\n", 12, 15, "`kind` under `key` must be 'path', 'url', 'sql'"),
         (
             CONTRACT_TEXT + "guards:\n  kez: {kind: email}\n",
             12,

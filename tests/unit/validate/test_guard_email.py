@@ -82,9 +82,13 @@ def test_each_address_of_a_list_and_none_at_all() -> None:
         ({"type": "integer"}, {"kind": "path", "root": "files"}, False),
         ({"type": "array", "items": TEXT}, {"kind": "path", "root": "files"}, False),
         ({"anyOf": [TEXT, {"type": "integer"}]}, {"kind": "path", "root": "files"}, False),
+        ({"type": "array", "items": TEXT}, {"kind": "sql", "dialect": "sqlite", "tables": ["t"]}, False),
+        ({"type": "array", "items": TEXT}, {"kind": "text"}, True),
+        ({"type": "array", "items": TEXT}, {"kind": "argv", "programs": {"ls": {"path": "/bin/ls"}}}, True),
+        (TEXT, {"kind": "argv", "programs": {"ls": {"path": "/bin/ls"}}}, False),
     ],
 )
-def test_where_a_guard_may_stand(schema: dict[str, object], guard: dict[str, str], fits: bool) -> None:
+def test_where_a_guard_may_stand(schema: dict[str, object], guard: dict[str, object], fits: bool) -> None:
     what = contract(properties(to=schema), guards={"to": guard})
     if fits:
         World(what, roots={"files": "/"})
@@ -98,3 +102,24 @@ def test_a_refused_address_is_a_refusal_of_step_4() -> None:
     said = refused(world.judge({"to": "Bob <bob@example.org>"}))
     assert said.message == "to: must be one plain mail address."
     assert "name@example.org" in said.suggestion
+
+
+@pytest.mark.parametrize(
+    ("address", "may"),
+    [
+        ("a@example.org", True),
+        ("a@EXAMPLE.org", True),
+        ("a@mail.example.com", True),
+        ("a@example.com", False),
+        ("a@evil-example.org", False),
+        ("a@example.org.evil.net", False),
+        ("a@evil.example.net", False),
+    ],
+)
+def test_mail_goes_to_listed_domains_only(address: str, may: bool) -> None:
+    guards = Guards({"to": EmailGuard(kind="email", domains=("example.org", "*.example.com"))}, {})
+    if may:
+        assert guards.apply({"to": address}) == {}
+    else:
+        with pytest.raises(GuardRefused, match="domain"):
+            guards.apply({"to": address})

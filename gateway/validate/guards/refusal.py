@@ -1,0 +1,21 @@
+"""What a guard says when it refuses, and what a guard is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.domain.errors import ToolgateError
+
+
+class GuardRefused(ToolgateError):
+    """The argument may not be used. `message` and `suggestion` are for the model, `detail` for the record."""
+
+    def __init__(self, message: str, suggestion: str, detail: str = "") -> None:
+        super().__init__(detail or message)
+        self.message = message
+        self.suggestion = suggestion
+        self.detail = detail
+
+
+Check = Callable[[str, object], object]
+"""A guard, compiled: (parameter, value) -> what the tool gets instead; None leaves the value. Raises GuardRefused."""
