@@ -48,6 +48,7 @@ async def demonstrate(folder: Path) -> int:
         await demo.converse(gateway)
         stack.pop_all().close()
         demo.verify()
+        demo.hand_over()
         return demo.summary()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -243,6 +244,38 @@ class Demo:
         segment.write_bytes(b"\n".join(lines[:-6]) + b"\n")
         print("  the last five records cut off, in a copy:")
         self.check("a cut tail is caught by the checkpoint", any("truncated" in line for line in self.damage(cut)))
+
+    def hand_over(self) -> None:
+        """The last scene: somebody who holds a receipt and a public key, and nothing of ours."""
+        print(f"\n{paint('One call, proved to somebody who has only a public key', 'bold')}")
+        found = self.process(
+            *("-m", "gateway.cli", "audit", "search", "--home", str(self.home)),
+            *("--tool", "initiate_refund", "--text", "A-1003", "--decision", "released", "--json"),
+        )
+        calls = [each["record"]["call"]["call_id"] for each in json.loads(found.stdout or "[]")]
+        theirs = self.folder / "third-party"
+        theirs.mkdir()
+        receipt, key = theirs / "receipt.json", theirs / "worker.pub"
+        proved = refused = False
+        if calls:
+            print(wrap(f"toolgate audit receipt {calls[-1]} -o {receipt.name}", 4, "  $"))
+            place = ("--policies", str(self.policies), "--home", str(self.home))
+            self.process("-m", "gateway.cli", "audit", "receipt", calls[-1], "-o", str(receipt), *place)
+            shutil.copy(self.home / "trust" / "origins" / "worker.pub", key)
+            print(f"  the third party holds {receipt.name} ({receipt.stat().st_size} bytes) and {key.name}:")
+            proved = "signature good" in self.third_party(receipt, key)
+            receipt.write_text(receipt.read_text().replace('amount_cents\\":25000', 'amount_cents\\":15000'))
+            print("  the same with another amount written into it:")
+            refused = "REFUSED" in self.third_party(receipt, key)
+        self.check("a third party proves one call, and its approval", proved)
+        self.check("a changed receipt is refused", refused)
+
+    def third_party(self, receipt: Path, key: Path) -> str:
+        print(f"  $ toolgate audit check-receipt {receipt.name} --key {key.name}")
+        done = self.process("-m", "gateway.cli", "audit", "check-receipt", str(receipt), "--key", str(key))
+        for line in done.stdout.splitlines():
+            print(wrap(line.lstrip(), 6 + len(line) - len(line.lstrip()), " " * (4 + len(line) - len(line.lstrip()))))
+        return done.stdout
 
     def copy(self, name: str) -> Path:
         return Path(shutil.copytree(self.home, self.folder / name))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from gateway.cli import audit_read, audit_receipt
 from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled, table
 
 app = typer.Typer(help="The audit log: verify it, read it, settle what is in doubt.", no_args_is_help=True)
 
 Call = Annotated[str, typer.Argument(help="The call's id, from `toolgate audit unfinished`.", metavar="CALL")]
-SHORT = 12
 
 
 @app.command()
@@ -59,18 +58,31 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Records of every origin in the order of their times, one line each. Reading proves nothing: see `verify`."""
-    from gateway.settings import locate
+    from gateway.audit_tools.query import Query
+    from gateway.audit_tools.story import in_time
 
-    where = locate(policies, home)
-    found = [each for each in _records(_existing(where.audit, where).audit) if _fits(each, call, conversation)][-last:]
+    with audit_read.opened(policies, home) as index:
+        if call is None:
+            found = index.newest(Query(conversation=conversation), last)
+        else:
+            about = (Query(call_id=call), Query(parent_id=call), Query(request_id=call))
+            one = {(each.origin, each.seq): each for query in about for each in index.newest(query, last)}
+            found = in_time(one.values())[-last:]
     if as_json:
-        print_json(found)
+        plain = ({"time": "", "origin": each.origin, "seq": each.seq, "kind": "not a record"} for each in found)
+        audit_read.emit_json([each.record or other for each, other in zip(found, plain, strict=True)])
         return
-    for record in found:
-        typer.echo(_line(record))
+    audit_read.lines(found)
     if not found:
         typer.echo("no record fits")
         raise typer.Exit(1)
+
+
+for _command in (audit_read.search, audit_read.call, audit_read.conversation, audit_read.stats, audit_read.tail):
+    app.command()(_command)
+app.command()(audit_read.export)
+app.command()(audit_receipt.receipt)
+app.command("check-receipt")(audit_receipt.check_receipt)
 
 
 @app.command()
@@ -129,42 +141,3 @@ def _existing(audit: Path, where: Any) -> Any:
     if not audit.is_dir():
         raise SettingsError(f"there is no audit log in {audit}: name the deployment's folder with --home")
     return where
-
-
-def _records(audit: Path) -> list[dict[str, Any]]:
-    from gateway.audit.intents import origins_in
-    from gateway.audit.read import read_origin
-
-    def each() -> Iterator[dict[str, Any]]:
-        for origin in origins_in(audit):
-            for stored in read_origin(audit, origin):
-                yield stored.record or {"time": "", "origin": origin, "seq": stored.seq, "kind": "not a record"}
-
-    return sorted(each(), key=lambda record: (str(record.get("time")), str(record.get("origin")), record.get("seq", 0)))
-
-
-def _fits(record: dict[str, Any], call: str | None, conversation: str | None) -> bool:
-    about = _about(record)
-    ids = {about.get("call_id"), about.get("parent_id"), about.get("request_id")}
-    ids |= {record.get("call_id"), record.get("request_id")}
-    talks = {record.get("conversation"), about.get("conversation")}
-    return (call is None or call in ids) and (conversation is None or conversation in talks)
-
-
-def _about(record: dict[str, Any]) -> dict[str, Any]:
-    call = record.get("call")
-    return call if isinstance(call, dict) else {}
-
-
-def _line(record: dict[str, Any]) -> str:
-    about = _about(record)
-    who = about.get("principal") or record.get("voter") or record.get("by") or record.get("principal") or ""
-    what = about.get("tool") or record.get("asked") or ""
-    kind = str(record.get("kind"))
-    more = record.get("reason") or record.get("status") or record.get("verdict") or record.get("finding") or ""
-    detail = record.get("rule") or record.get("code") or ""
-    time = safe(str(record.get("time"))[11:23])
-    style = {"call.denied": "bad", "call.outcome": "good"}.get(kind, "dim")
-    place = f"{str(record.get('origin'))[:SHORT]}#{record.get('seq')}"
-    said = " ".join(safe(each) for each in (who, what, more, detail) if each)
-    return f"{time}  {safe(place):16}  {styled(safe(kind).ljust(18), style)}  {said}"

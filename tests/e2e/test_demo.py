@@ -27,7 +27,7 @@ def test_everything_promised_is_shown() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     shown, of = done.stdout.rstrip().rpartition("\n")[2].split(" things")[0].split(" of ")
     assert shown == of
-    assert int(of) >= 23
+    assert int(of) >= 25
     assert "SCRIPTED" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "\x1b" not in done.stdout

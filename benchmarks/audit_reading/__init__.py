@@ -1,0 +1,1 @@
+"""What reading a long log costs: indexing and searching."""
