@@ -17,6 +17,7 @@ import orjson
 from gateway.alarm import alarm
 from gateway.audit.encode import clip, encode
 from gateway.audit.errors import RecordRefused
+from gateway.audit.kept import KeptResults
 from gateway.audit.port import Log, Position
 from gateway.audit.space import Reservation
 from gateway.audit.subjects import PersonalUnavailable, Subjects, personal_place
@@ -34,7 +35,7 @@ from gateway.domain.call import (
     ValidatedCall,
 )
 from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step, public_code
-from gateway.domain.errors import AuditUnavailable
+from gateway.domain.errors import AuditUnavailable, ToolgateError
 from gateway.domain.event import ApprovalRequested, CallDenied, CallIntent, CallOutcome, Event, Subject
 from gateway.domain.keyed import DigestKey
 from gateway.domain.waits import Waits
@@ -61,9 +62,13 @@ class Record:
         authority: Mapping[str, tuple[str, ...]],
         personal: Mapping[str, Arguments],
         subjects: Subjects,
+        kept: Mapping[str, KeptResults],
         labels: Mapping[str, dict[str, str]],
     ) -> None:
-        """`personal` gives the personal arguments of tools that have any; `subjects` seals them."""
+        """`personal` gives the personal arguments of tools that have any; `subjects` seals them.
+
+        `kept` has the tools whose whole results are kept beside the log.
+        """
         self._log = log
         self._key = key
         self._preview = preview_chars
@@ -71,6 +76,7 @@ class Record:
         self._authority = authority
         self._personal = personal
         self._subjects = subjects
+        self._kept = kept
         self._labels = labels
         self.healthy = True
 
@@ -134,7 +140,18 @@ class Record:
             evidence=executed.evidence,
             steps_us=steps_us,
         )
+        kept = self._kept.get(released.tool)
+        if kept is not None:
+            await waits.blocking(lambda: self._keep(kept, event, released.content))
         await self._last(started, event, waits)
+
+    def _keep(self, kept: KeptResults, event: CallOutcome, content: str) -> None:
+        """A result that cannot be kept does not hide what became of the call: the outcome says `kept: null`, loudly."""
+        call = event.call
+        try:
+            event.kept = kept.keep(call.on_behalf_of or call.principal, call.call_id, event.intent_seq, content)
+        except (OSError, ToolgateError) as fault:
+            alarm().error("result_not_kept", call_id=call.call_id, tool=call.tool, fault=str(fault))
 
     async def unknown(self, started: StartedCall, waits: Waits, detail: str, steps_us: dict[str, int]) -> None:
         """Make durable that nobody can say what became of an intent. Raises AuditUnavailable."""

@@ -72,6 +72,7 @@ class CallOutcome:
     evidence: dict[str, object]
     steps_us: dict[str, int]
     personal: dict[str, object] | None = None
+    kept: str | None = None
 
 
 @final
