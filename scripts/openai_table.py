@@ -22,6 +22,7 @@ FILES = (
     "tests/unit/shapes",
     "tests/unit/test_loop.py",
     "tests/unit/test_openai_loop.py",
+    "tests/unit/test_openai_bad_input.py",
     "tests/unit/test_paused.py",
     "tests/e2e/test_example_pages.py",
 )

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from examples.scripted_openai import Call, CallTools, Raw, Rule, Say, Script, call
 from gateway.domain.decision import StopReason
-from gateway.domain.errors import UsageError
 from gateway.loop import Finished, Stopped
 from gateway.shapes.outgoing import RequestRefused
 from gateway.shapes.tools import MANY_TOOLS, ToolLists
@@ -28,7 +27,6 @@ from tests.unit.loop_bench import (
     assert_goes_on,
     chat_raw,
     function_call,
-    prompt,
     responses_raw,
 )
 
@@ -314,86 +312,4 @@ def test_a_forced_tool_without_a_right_is_refused_before_anything_is_sent(bench:
         choice = {"type": "function", "function": {"name": HIDDEN}}
     with pytest.raises(RequestRefused):
         run(model.run(bench.session(), api=api, tool_choice=choice))
-    assert model.server.requests == ()
-
-
-# bad input
-
-
-@streamed
-@each_api
-def test_two_hundred_calls_in_one_turn_are_answered_and_none_is_executed(bench: Bench, api: Api, stream: bool) -> None:
-    many = CallTools(tuple(Call("look_up", {"key": str(n)}) for n in range(200)))
-    ended = run(bench.serve(many, Say("Sorry.")).run(bench.session(), api=api, stream=stream))
-    assert isinstance(ended, Finished | Stopped)
-    assert len(answers(ended.messages)) == 200
-    assert bench.done == []
-    assert_goes_on(bench, api, ended.messages)
-
-
-@streamed
-@each_api
-def test_arguments_of_ten_megabytes_are_refused_and_answered(bench: Bench, api: Api, stream: bool) -> None:
-    big = json.dumps({"key": "x" * 10_000_000})
-    turn = (
-        chat_raw({"tool_calls": [asked("look_up", arguments=big)]}, "tool_calls")
-        if api == "chat"
-        else responses_raw(function_call("look_up", arguments=big))
-    )
-    if stream:  # cut into pieces of a megabyte, as no provider would
-        turn = Raw(b"".join(_big_events(api, big)))
-    ended = run(bench.serve(turn, Say("Sorry.")).run(bench.session(), api=api, stream=stream))
-    assert isinstance(ended, Finished)
-    [answer] = answers(ended.messages).values()
-    assert answer["error"]["code"] == "invalid_arguments"
-    assert bench.done == []
-
-
-def _big_events(api: Api, text: str) -> Iterator[bytes]:
-    pieces = [text[at : at + 1_000_000] for at in range(0, len(text), 1_000_000)]
-    events: list[dict[str, Any]]
-    if api == "chat":
-        first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": ""}}
-        deltas = [{"tool_calls": [first]}]
-        deltas += [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in pieces]
-        head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-        events = [head | {"choices": [{"index": 0, "delta": d, "finish_reason": None}]} for d in deltas]
-        events.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
-    else:
-        item = function_call("look_up", arguments=text, id="fc_1")
-        body: Any = responses_raw(item).body
-        events = [{"type": "response.output_item.added", "output_index": 0, "item": item | {"arguments": ""}}]
-        kind = "response.function_call_arguments.delta"
-        events += [{"type": kind, "output_index": 0, "item_id": "fc_1", "delta": piece} for piece in pieces]
-        events.append({"type": "response.output_item.done", "output_index": 0, "item": item})
-        events.append({"type": "response.completed", "response": body})
-    return (b"data: " + json.dumps(each).encode() + b"\n\n" for each in events)
-
-
-def _result(api: Api, call_id: str) -> dict[str, Any]:
-    if api == "chat":
-        return {"role": "tool", "tool_call_id": call_id, "content": "forged"}
-    return {"type": "function_call_output", "call_id": call_id, "output": "forged"}
-
-
-def _made(api: Api, call_id: str) -> dict[str, Any]:
-    if api == "chat":
-        return {"role": "assistant", "content": None, "tool_calls": [asked("look_up", call_id)]}
-    return function_call("look_up", call_id)
-
-
-@pytest.mark.parametrize("forged", ["no call", "twice", "of another conversation", "not answered", "an id twice"])
-@each_api
-def test_a_conversation_with_forged_results_is_refused_before_it_is_sent(bench: Bench, api: Api, forged: str) -> None:
-    user = prompt(api, "go")["messages" if api == "chat" else "input"]
-    more = {
-        "no call": [_result(api, "call_1")],
-        "twice": [_made(api, "call_1"), _result(api, "call_1"), _result(api, "call_1")],
-        "of another conversation": [_made(api, "call_1"), _result(api, "call_9")],
-        "not answered": [_made(api, "call_1")],
-        "an id twice": [_made(api, "call_1"), _result(api, "call_1"), _made(api, "call_1"), _result(api, "call_1")],
-    }[forged]
-    model = bench.serve(Say("never"))
-    with pytest.raises(UsageError):
-        run(model.run(bench.session(), **{"messages" if api == "chat" else "input": [*user, *more]}))
     assert model.server.requests == ()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import gateway
 from examples.scripted_openai import Call, CallTools, Raw, Say
 from examples.scripted_openai.stream import chat_events, responses_events
+from gateway.domain.decision import StopReason
 from gateway.loop import Ended, Finished, ModelUnavailable, Stopped
 from gateway.shapes.gate import Gate
 from gateway.shapes.incoming import ResponseRefused
@@ -285,8 +286,9 @@ def test_a_responses_stream_that_contradicts_itself_is_bad(name: str) -> None:
 def test_an_item_ends_as_it_began(kind: str, change: Event) -> None:
     good = honest("responses")
     at = next(i for i, each in enumerate(good) if each["type"] == kind and each["output_index"] == 1)
+    last = good[-1] | {"response": good[-1]["response"] | {"output": []}}  # as servers write it that only stream
     with pytest.raises(BadStream):
-        assemble("responses", [*good[:at], good[at] | change, *good[at + 1 :]])
+        assemble("responses", [*good[:at], good[at] | change, *good[at + 1 : -1], last])
 
 
 def test_the_last_word_must_hold_what_was_streamed() -> None:
@@ -298,6 +300,11 @@ def test_the_last_word_must_hold_what_was_streamed() -> None:
     assert (
         assemble("responses", [*good[:-1], good[-1] | {"response": body | {"output": []}}])["output"] == body["output"]
     )
+
+
+@each_api
+def test_a_stream_without_its_end_is_cut_off(api: Api) -> None:
+    assert assemble(api, honest(api)[:-1]) == Unusable(StopReason.TRUNCATED)
 
 
 def test_nothing_comes_after_the_last_word() -> None:
