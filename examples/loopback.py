@@ -93,7 +93,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002, ARG002  base class's
+    def log_message(self, format: str, *args: object) -> None:  # noqa: ARG002  base class's
         return
 
     def read_body(self) -> bytes:

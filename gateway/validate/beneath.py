@@ -142,8 +142,6 @@ def best_way() -> OpenBeneath:
     return by_openat2
 
 
-
-
 @cache
 def _syscall() -> ctypes._NamedFuncPointer:
     function = ctypes.CDLL(None, use_errno=True).syscall

@@ -14,6 +14,7 @@ import pytest
 from gateway.domain.call import Released, Unknown
 from gateway.shapes.answers import content
 from gateway.waiting import Workers
+from tests.architecture.source import ROOT
 from tests.support import ANA, Tool, ask, gateway_with, one, reason, records, result, tool
 
 
@@ -251,7 +252,9 @@ def test_c086_without_a_sandbox_nothing_runs(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="none-here"), gateway_with(tmp_path, subject):
         pass  # a profile that nobody wrote is refused at load
     (tmp_path / "policies" / "sandbox").mkdir()
-    (tmp_path / "policies" / "sandbox" / "none-here.yaml").write_text("image: toolgate-nobody-has-this\n")
+    shipped = (ROOT / "policies/sandbox/python.yaml").read_text()
+    profile = shipped.replace("name: python", "name: none-here").replace("toolgate-sandbox-python", "nobody-has-this")
+    (tmp_path / "policies" / "sandbox" / "none-here.yaml").write_text(profile)
     with gateway_with(tmp_path, subject) as gateway:
         assert "run_code" in gateway.unavailable
         outcome = one(gateway.session(ANA), "run_code", code=f"open({str(marker)!r}, 'w')")
