@@ -184,11 +184,24 @@ def stop(pids: list[int]) -> None:
     say(f"could not stop {pids}")
 
 
+def left_behind(run: Path) -> list[int]:
+    """Shims of our own containerd, which name its folder, and the containers beneath them."""
+    shims, parents = set[int](), dict[int, int]()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):  # gone meanwhile
+            parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if f"{run}/".encode() in (entry / "cmdline").read_bytes():
+                shims.add(int(entry.name))
+    mine = {os.getpid(), os.getppid()}
+    return sorted((shims | {pid for pid, parent in parents.items() if parent in shims}) - mine)
+
+
 def tidy_after_a_kill(lock: TextIO, data: Path, run: Path) -> None:
     """The slot's lock names its run folder: one that a killed run left behind is removed by the next."""
     lock.seek(0)
     left = Path(lock.read().strip() or "/nonexistent")
     if left.name.startswith("toolgate-docker-") and left.is_dir():
+        stop(left_behind(left))
         leave_nothing(left, data)
     lock.truncate(0)
     lock.write(str(run))
@@ -230,8 +243,11 @@ def private_daemon() -> Iterator[str]:
         yield address
     finally:
         if process is not None:
-            ours = [read_pid(run / "pid"), read_pid(run / "x/containerd/containerd.pid")]
-            stop([pid for pid in ours if pid is not None] or [process.pid])
+            # In this order: dockerd ends its containers through containerd, and hangs where that is gone already.
+            containerd = read_pid(run / "x/containerd/containerd.pid")
+            stop([read_pid(run / "pid") or process.pid])
+            stop([] if containerd is None else [containerd])
+            stop(left_behind(run))
             process.wait(STOP_TIMEOUT_S)
         leave_nothing(run, data)
         if not had_shims:

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -146,14 +146,18 @@ def daemon_saying(answer: bytes, folder: Path) -> Iterator[str]:
         listener.listen()
 
         def serve() -> None:
-            for _ in range(2):
-                connection, _address = listener.accept()
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(answer)
+            with suppress(OSError):  # closed by the other side, or at the end
+                while True:
+                    connection, _address = listener.accept()
+                    with connection:
+                        connection.recv(4096)
+                        connection.sendall(answer)
 
-        threading.Thread(target=serve, daemon=True).start()
+        server = threading.Thread(target=serve)
+        server.start()
         yield f"unix://{path}"
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join()
 
 
 def said(body: object, status: str = "200 OK") -> bytes:
