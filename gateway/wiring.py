@@ -144,7 +144,7 @@ def open_runtime(
             origin=origin,
             keys=keys,
             subjects=subjects,
-        kept=KeptResults(where.state / "results", subjects),
+            kept=KeptResults(where.state / "results", subjects),
             signer=signer,
             clock=clock,
             log=log,
