@@ -15,11 +15,11 @@ from gateway.audit.encode import encode
 from gateway.audit.errors import OriginBusy
 from gateway.audit.intents import LoggedCall, logged_calls
 from gateway.audit.lock import held
-from gateway.audit.origin import load_keyrings
+from gateway.audit.origin import key_problem, load_keyrings
 from gateway.audit.port import Position
 from gateway.audit.segment import Place
 from gateway.audit.sweep import Progress
-from gateway.audit.verify import Pin, VerifyReport, verify
+from gateway.audit.verify import Pin, VerifyReport, verify, without_key
 from gateway.authorize.casbin_oracle import checked_grants
 from gateway.authorize.stage import Authorize
 from gateway.clear.desk import Desk
@@ -144,7 +144,12 @@ def verify_home(
     for note in kept:
         pins = pins if pins is not None else {}
         pins.setdefault(note.partition(b"\n")[0].decode("utf-8", "replace"), []).append(Pin(note, "you"))
-    return verify(where.audit, where.checkpoints, load_keyrings(where.trust), pins=pins, jobs=jobs, progress=progress)
+    trust = load_keyrings(where.trust)
+    report = verify(where.audit, where.checkpoints, trust, pins=pins, jobs=jobs, progress=progress)
+    lost = {name: why for name, keys in trust.items() if (why := key_problem(keys, where.keys)) is not None}
+    return VerifyReport(
+        tuple(without_key(each, lost[each.origin]) if each.origin in lost else each for each in report.origins)
+    )
 
 
 def calls_in(where: Home) -> dict[str, LoggedCall]:

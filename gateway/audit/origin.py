@@ -84,6 +84,20 @@ def rotate_key(origin: str, keys_dir: Path, trust_dir: Path, signed: Checkpoint)
     return new.verifier
 
 
+def key_problem(keys: Keyring, keys_dir: Path) -> str | None:
+    """Why nobody here can sign for an origin any more; None if all is well, or if no private keys are kept here."""
+    secret = keys_dir / "origins" / f"{keys.origin}.key"
+    if not secret.parent.is_dir():
+        return None
+    try:
+        held = [_read_secret(keys.origin, path).verifier for path in (secret, _next(secret)) if path.exists()]
+    except KeyProblem as problem:
+        return problem.why
+    if not held:
+        return "lost: restore it from a backup, or go on under a new origin"
+    return None if keys.current in held else "not the one in force: restore that, or go on under a new origin"
+
+
 def _next(secret: Path) -> Path:
     return secret.with_suffix(".next")
 

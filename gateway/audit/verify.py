@@ -13,7 +13,7 @@ reproduces the signed root; then the first line that differs from its leaf is th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -68,6 +68,15 @@ class OriginReport:
     def uncovered(self) -> int:
         """Records that no signature protects yet."""
         return max(0, self.records - (self.covered or 0))
+
+
+def without_key(report: OriginReport, why: str) -> OriginReport:
+    """The report with what can still be proven once nobody can sign any more (C119)."""
+    said = (
+        f"the signing key is {why}. {report.covered or 0} records stay provable by the last checkpoint; "
+        f"{report.uncovered} after it are held by form only, and nothing will sign them"
+    )
+    return replace(report, warnings=(*report.warnings, said))
 
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,26 @@ def test_rotate_key_of_a_gateway_that_is_stopped(tmp_path: Path) -> None:
     assert "signed nothing yet" in str(_run(tmp_path, "rotate-key", "other", *WHY).exception)
     assert _run(tmp_path, "rotate-key", "command-line", *WHY).exit_code == 0
     _whole(tmp_path)
+
+
+def test_c119_verify_says_what_a_lost_key_still_proves(tmp_path: Path) -> None:
+    with gateway_with(tmp_path, MAIL) as gateway:
+        result(one(gateway.session(ANA), "mail", to="x"))
+    where = locate(tmp_path / "policies", tmp_path / "home")
+    key = where.keys / "origins" / "gw.key"
+    kept = key.read_bytes()
+    key.unlink()
+    (report,) = verify_home(where).origins
+    assert report.ok
+    (said,) = report.warnings
+    assert f"lost: restore it from a backup, or go on under a new origin. {report.records} records stay" in said
+    key.write_bytes(kept)
+    key.chmod(0o644)
+    assert "others can read it" in verify_home(where).origins[0].warnings[0]
+    key.chmod(0o600)
+    assert verify_home(where).origins[0].warnings == ()
+    shutil.rmtree(where.keys)  # a verifier's own machine holds no private keys
+    assert verify_home(where).origins[0].warnings == ()
 
 
 def test_retire_keeps_what_is_young_and_what_nobody_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
