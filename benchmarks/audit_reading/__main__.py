@@ -67,14 +67,14 @@ def searches(index: Index, count: int) -> None:
         "a tool": lambda: index.newest(Query(tool="tool_4"), 40),
         "a principal": lambda: index.newest(Query(principal="user-77"), 40),
         "principal, tool and decision": lambda: index.newest(
-            Query(principal="user-77", tool="tool_9", decision="denied"), 40
+            Query(principal="user-70", tool="tool_20", decision="denied"), 40
         ),
         "a reason within an hour": lambda: index.newest(
             Query(reason="guard", since=middle, until=middle + 3_600_000_000), 40
         ),
         "a common word": lambda: index.newest(Query(text="refund12"), 40),
         "two common words, all their records": lambda: index.newest(Query(text="refund12 parcel7"), 10_000),
-        "a phrase (an order's number)": lambda: index.newest(Query(text="A-4711"), 40),
+        "a phrase (an order's number)": lambda: index.newest(Query(text="A-1"), 40),
         "common conditions that never meet": lambda: index.newest(Query(decision="permitted", reason="guard"), 40),
         "a conversation": lambda: index.newest(Query(conversation="conversation-1000"), 40),
         "the story of a call": lambda: story_of(index, some_call(count)),
@@ -82,7 +82,9 @@ def searches(index: Index, count: int) -> None:
     }
     slowest = 0.0
     for name, ask in asked.items():
-        spent = []
+        spent: list[float] = []
+        if not ask() and "never" not in name:
+            raise SystemExit(f"{name}: nothing was found, so nothing was measured")
         for _ in range(_TIMES):
             began = time.perf_counter()
             ask()

@@ -30,6 +30,7 @@ FILE: Final = "audit-index.db"
 VERSION: Final = 1  # raised with every change of SCHEMA or of what is taken in; another one is built anew
 _BUSY_S: Final = 60.0
 _PAGE: Final = 500
+_LASTING: Final = ("journal_mode = WAL", "synchronous = NORMAL")  # what is committed survives a kill
 _COLUMNS: Final = "records.id, origin, seq, segment, offset, length, mark"
 _T = TypeVar("_T")
 
@@ -233,7 +234,7 @@ class Index:
     def _catch_up(self) -> None:
         with self._alone():
             try:
-                database = self._connect()
+                database = self._connect(*_LASTING)
                 if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                     raise OutOfStep("of another version, or new")
                 fill(database, self._audit, self._progress)
@@ -254,9 +255,12 @@ class Index:
         for end in ("", "-wal", "-shm", "-journal"):
             self.path.with_name(self.path.name + end).unlink(missing_ok=True)
         try:
-            database = self._connect()
-            database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+            database = self._connect("journal_mode = OFF", "synchronous = OFF")
+            database.executescript(SCHEMA)
             fill(database, self._audit, self._progress)
+            self._sync()
+            database = self._connect(*_LASTING)
+            database.execute(f"PRAGMA user_version = {VERSION}")  # only now is it believed: a kill before means anew
         except (OutOfStep, sqlite3.Error) as error:
             raise IndexUnavailable(self.path, str(error)) from error
 
@@ -275,12 +279,19 @@ class Index:
         finally:
             os.close(lock)
 
-    def _connect(self) -> sqlite3.Connection:
+    def _sync(self) -> None:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _connect(self, *pragmas: str) -> sqlite3.Connection:
         self._disconnect()
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         database = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
         self._database = database
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -65536", "trusted_schema = OFF"):
+        for pragma in (*pragmas, "cache_size = -65536", "trusted_schema = OFF"):
             database.execute(f"PRAGMA {pragma}")
         return database
 
