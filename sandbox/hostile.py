@@ -1,4 +1,4 @@
-"""What hostile programs do to a sandbox, each with the end it must come to (C092-C098, C108-C110, C140).
+"""What hostile programs do to a sandbox, each with the end it must come to (C092-C098, C107-C110, C140).
 
 Each probe runs its program in containers of its own and looks at the verdict and at the time it took, never at what
 the program claims, except where the claim is what is tested. All stay within a few seconds.
@@ -130,6 +130,22 @@ print("left a child behind")
 def _unread_input(backend: Backend, spec: SandboxSpec) -> Seen:  # C098
     size = min(1 << 23, spec.input_cap // 2)
     return _stopped(backend.run(spec, b"import os; os._exit(0)", stdin=b"x" * size, deadline_s=SOON_S), Verdict.OK)
+
+
+@probe
+def _outputs_validated(backend: Backend, spec: SandboxSpec) -> Seen:  # C107
+    code = b"""
+import contextlib, os
+os.symlink("/etc/passwd", "/tmp/out/link")
+os.link("/tmp/out/link", "/tmp/out/hard")
+with contextlib.suppress(OSError):
+    os.mkfifo("/tmp/out/pipe")
+os.mkdir("/tmp/out/folder")
+open("/tmp/out/plain.txt", "w").write("plain")
+"""
+    result = backend.run(spec, code, deadline_s=SOON_S)
+    names = [artifact.name for artifact in result.artifacts]
+    return names == ["plain.txt"] and result.artifacts[0].content == b"plain", f"taken: {names!a}"
 
 
 @probe
