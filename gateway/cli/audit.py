@@ -16,12 +16,27 @@ Call = Annotated[str, typer.Argument(help="The call's id, from `toolgate audit u
 
 
 @app.command()
-def verify(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Json = False) -> None:
+def verify(
+    policies: Policies = DEFAULT_POLICIES,
+    home: Root = None,
+    kept: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="A checkpoint you kept: the log must still continue it.", show_default=False),
+    ] = None,
+    witness: Annotated[
+        str | None,
+        typer.Option("--witness", help="Ask this witness, a folder or an http(s) address, too.", show_default=False),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes that share the work.")] = 1,
+    as_json: Json = False,
+) -> None:
     """Check every record against the signed checkpoints. Exit code 1 if anything was changed, cut or forged."""
     from gateway.office import verify_home
     from gateway.settings import locate
 
-    report = verify_home(_existing(locate(policies, home).audit, locate(policies, home)))
+    where = locate(policies, home)
+    notes = [path.read_bytes() for path in kept or ()]
+    report = verify_home(_existing(where.audit, where), witness=witness, kept=notes, jobs=jobs)
     if as_json:
         origins = [
             {
@@ -40,8 +55,8 @@ def verify(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Js
             verdict = styled("whole", "good") if each.ok else styled("DAMAGED", "bad")
             typer.echo(f"{safe(each.origin)}: {verdict}, {each.records} records, {each.covered or 0} under a signature")
             for damage in each.damage:
-                where = f"record {damage.seq}" if damage.seq is not None else "no single record"
-                typer.echo(f"  {styled(damage.kind.value, 'bad')} at {where}: {safe(damage.detail)}")
+                place = f"record {damage.seq}" if damage.seq is not None else "no single record"
+                typer.echo(f"  {styled(damage.kind.value, 'bad')} at {place}: {safe(damage.detail)}")
             for warning in each.warnings:
                 typer.echo(f"  {styled('note', 'warn')}: {safe(warning)}")
     if not report.ok:
