@@ -24,8 +24,11 @@ sys.exit(agentdojo_replay.main())
 """
 _EVERYTHING_GRANTED = """
 from gateway.authorize.stage import Authorize
+from gateway.domain.call import AuthorizedCall
 from gateway.domain.decision import Provenance
-Authorize._may = lambda self, principal, tool, action: Provenance("policy.csv", 1)
+def everything(self, call):
+    return AuthorizedCall(call.ctx, call, self._contracts[call.tool], Provenance("policy.csv", 1))
+Authorize.__call__ = everything
 """
 _DENIAL_UNDER_A_WRONG_NAME = """
 from gateway.audit.log import AuditLog
