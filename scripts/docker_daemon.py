@@ -19,6 +19,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -224,7 +225,8 @@ def private_daemon() -> Iterator[str]:
     argv += ["--pidfile", str(run / "pid"), "-H", address, "--bridge=none", "--iptables=false", "--ip-forward=false"]
     (run / "daemon.json").write_text(json.dumps(settings(find("runsc"))))
     argv += ["--config-file", str(run / "daemon.json")]
-    argv += ["--containerd-namespace", f"toolgate-{run.name[-8:]}", "--shutdown-timeout", "3"]
+    # Not the folder's own name: containerd takes no `_` at the end of a namespace, and mkdtemp gives one now and then.
+    argv += ["--containerd-namespace", f"toolgate-{secrets.token_hex(4)}", "--shutdown-timeout", "3"]
     if os.geteuid() != 0:
         argv += ["--group", str(os.getgid())]
     log = run / "log"

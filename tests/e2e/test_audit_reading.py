@@ -141,7 +141,9 @@ def test_a_receipt_in_other_hands(desk: Path, tmp_path: Path) -> None:
     assert "approve by bob: signature good" in told
     assert toolgate(tmp_path, "check-receipt", str(receipt), "--key", key.read_text().strip(), home=False) == told
     text = receipt.read_text()
-    receipt.write_text(text.replace("500", "900", 1))
+    changed = text.replace('cents\\":500', 'cents\\":900')
+    assert changed != text
+    receipt.write_text(changed)
     refused = toolgate(tmp_path, "check-receipt", str(receipt), "--key", str(key), home=False, code=1)
     assert refused.startswith("REFUSED")
     assert "is not the line that was signed" in refused or "their digests differ" in refused
