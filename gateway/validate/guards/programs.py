@@ -85,7 +85,7 @@ def _checked(name: str, word: str, kind: str | tuple[str, ...]) -> str:
     elif kind == "word":
         fits, form = _WORD.fullmatch(word) is not None, "letters and digits, with `._-` after the first"
     else:
-        fits, form = bool(word) and word[0] != "-" and hidden(word, lines=False) is None, "one line of visible text"
+        fits, form = bool(word) and hidden(word, lines=False) is None, "one line of visible text"
     if not fits:
         raise GuardRefused(f"{name}: an argument must be {form}.", "Change it, or leave it out.")
     return word

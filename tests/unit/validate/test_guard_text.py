@@ -146,6 +146,8 @@ class Active(HTMLParser):
         "<base href=https://evil.test>",
         "<meta http-equiv=refresh content=0>",
         "<a href=//evil.test>x</a>",
+        "<a href=http://evil.test>x</a>",
+        "<a href=tel:1>x</a>",
         "<object data=x>",
         "<template><script>alert(1)</script></template>",
         "<b id=x name=y class=z>x</b>",

@@ -1,0 +1,1 @@
+"""Argument guards, measured by effect: what harm they stop, what harmless values they refuse, what they cost."""
