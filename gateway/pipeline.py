@@ -17,7 +17,7 @@ from typing import final
 
 from gateway.admit import Admit
 from gateway.alarm import alarm
-from gateway.audit.stage import Partial, Record, subject
+from gateway.audit.stage import Partial, Record
 from gateway.authorize.stage import Authorize
 from gateway.clear.stage import Clear, Draft
 from gateway.domain.call import (
@@ -181,7 +181,7 @@ class Passage:
         if isinstance(cleared, Parked):
             return cleared
         if isinstance(cleared, Draft):
-            await to.record.event(cleared.event(subject(validated.ctx, validated.contract.name)), self.waits)
+            await to.record.event(cleared.event(to.record.subject(validated.ctx, validated.contract.name)), self.waits)
             parked = await to.clear.park(cleared, self.waits)
             return await self.deny(parked) if isinstance(parked, Refusal) else parked
         self.seen = cleared

@@ -255,6 +255,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         subjects=runtime.subjects,
         kept={tool: runtime.kept for tool, contract in contracts.items() if contract.result.keep},
         labels={tool: dict(contract.result.labels) for tool, contract in contracts.items()},
+        roles=authorize.roles,
     )
     doors = {tool: _door(contract, compiled[tool], runtime) for tool, contract in contracts.items()}
     execute = Execute(runtime.registry, doors)

@@ -55,6 +55,7 @@ def intent(number: int) -> CallIntent:
         0,
         None,
         "sha256:" + "ab" * 32,
+        ("support",),
     )
     return CallIntent(
         call=call,

@@ -74,6 +74,7 @@ def _event(chance: random.Random, seq: int) -> Event:
         0,
         None,
         "sha256:" + "e7" * 32,
+        ("support",),
     )
     steps = {step: chance.randrange(5, 400) for step in _STEPS}
     arguments = {"order_id": f"A-{chance.randrange(1_000_000)}", "note": " ".join(chance.choices(_WORDS, k=8))}

@@ -25,6 +25,7 @@ from gateway.domain.call import (
     AuthorizedCall,
     CallContext,
     ClearedCall,
+    ContractRef,
     Executed,
     LimitedCall,
     ParsedCall,
@@ -37,6 +38,7 @@ from gateway.domain.call import (
 from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step, public_code
 from gateway.domain.errors import AuditUnavailable, ToolgateError
 from gateway.domain.event import ApprovalRequested, CallDenied, CallIntent, CallOutcome, Event, Subject
+from gateway.domain.ids import Principal
 from gateway.domain.keyed import DigestKey
 from gateway.domain.waits import Waits
 
@@ -45,6 +47,7 @@ Arguments = Callable[[bytes], dict[str, object] | None]
 _MAY_REPEAT = ("facts", "detail", "preview")  # what rules saw, what errors quote, what the tool gave
 Partial = RawCall | ParsedCall | AuthorizedCall | LimitedCall | ShapedCall | ValidatedCall | ClearedCall
 _NOTHING = orjson.Fragment(b"{}")
+MAX_ROLES = 32  # of up to 64 characters each: a record stays small whatever the policy says
 OUTCOME_BYTES = 64 * 1024  # an upper bound of one outcome record, reserved on disk before its intent
 
 
@@ -64,10 +67,11 @@ class Record:
         subjects: Subjects,
         kept: Mapping[str, KeptResults],
         labels: Mapping[str, dict[str, str]],
+        roles: Callable[[Principal], tuple[str, ...]],
     ) -> None:
         """`personal` gives the personal arguments of tools that have any; `subjects` seals them.
 
-        `kept` has the tools whose whole results are kept beside the log.
+        `kept` has the tools whose whole results are kept beside the log; `roles` says what a principal holds.
         """
         self._log = log
         self._key = key
@@ -78,7 +82,27 @@ class Record:
         self._subjects = subjects
         self._kept = kept
         self._labels = labels
+        self._roles = roles
         self.healthy = True
+
+    def subject(self, ctx: CallContext, tool: str) -> Subject:
+        """The identity of a call, as every record about it carries it."""
+        roles = self._roles(ctx.principal)
+        if len(roles) > MAX_ROLES:
+            roles = (*roles[:MAX_ROLES], f"... [{len(roles) - MAX_ROLES} more]")  # no role can be named like this
+        return Subject(
+            ctx.id,
+            ctx.provider_call_id,
+            ctx.principal.id,
+            ctx.on_behalf_of.id if ctx.on_behalf_of is not None else None,
+            ctx.conversation,
+            tool,
+            ctx.parent_id,
+            ctx.depth,
+            ctx.request_id,
+            ctx.policy_digest,
+            roles,
+        )
 
     async def event(self, event: Event, waits: Waits) -> Position:
         """Append any event durably. Raises AuditUnavailable, loudly."""
@@ -91,7 +115,7 @@ class Record:
         shaped = call.validated.shaped
         contract = shaped.contract
         event = CallIntent(
-            call=subject(call.ctx, contract.name),
+            call=self.subject(call.ctx, contract.name),
             contract=str(contract.source),
             contract_version=contract.version,
             contract_digest=contract.digest,
@@ -128,7 +152,7 @@ class Record:
         """Make durable what became of an intent. Raises AuditUnavailable: then nothing may be handed on."""
         failure = released.failure
         event = CallOutcome(
-            call=subject(started.ctx, released.tool),
+            call=self.subject(started.ctx, released.tool),
             intent_seq=started.seq,
             status="released" if failure is None else "failed",
             code=failure.code if failure is not None else None,
@@ -157,7 +181,7 @@ class Record:
         """Make durable that nobody can say what became of an intent. Raises AuditUnavailable."""
         tool = started.cleared.validated.contract.name
         event = CallOutcome(
-            subject(started.ctx, tool),
+            self.subject(started.ctx, tool),
             started.seq,
             "unknown",
             "unknown_outcome",
@@ -185,9 +209,9 @@ class Record:
 
         If even that fails the call stays denied, and the alarm says that a record is missing.
         """
-        asked, parsed, shaped = _seen(call)
+        asked, parsed, contract, shaped = _seen(call)
         event = CallDenied(
-            call=subject(call.ctx, shaped.contract.name if shaped is not None else ""),
+            call=self.subject(call.ctx, shaped.contract.name if shaped is not None else ""),
             step=int(refusal.step),
             reason=refusal.reason,
             public=public_code(refusal.reason),
@@ -200,6 +224,7 @@ class Record:
             facts=refusal.facts,
             coalesced=counted,
             steps_us=steps_us,
+            contract_digest=contract.digest if contract is not None else None,
         )
         try:
             await self._apart(event, asked, shaped.effective if shaped is not None else None, waits)
@@ -260,36 +285,22 @@ def _unavailable(fault: AuditUnavailable) -> Refusal:
     return Refusal(Step.RECORD, ReasonCode.AUDIT_UNAVAILABLE, NOT_NOW, detail=str(fault))
 
 
-def subject(ctx: CallContext, tool: str) -> Subject:
-    """The identity of a call, as every record about it carries it."""
-    return Subject(
-        ctx.id,
-        ctx.provider_call_id,
-        ctx.principal.id,
-        ctx.on_behalf_of.id if ctx.on_behalf_of is not None else None,
-        ctx.conversation,
-        tool,
-        ctx.parent_id,
-        ctx.depth,
-        ctx.request_id,
-        ctx.policy_digest,
-    )
-
-
-def _seen(call: Partial) -> tuple[str, ParsedCall | None, ShapedCall | None]:
-    """The tool as asked for (clipped), and the parsed and shaped states if the call came that far."""
+def _seen(call: Partial) -> tuple[str, ParsedCall | None, ContractRef | None, ShapedCall | None]:
+    """The tool as asked for (clipped), and what was parsed, found and shaped, if the call came that far."""
     match call:
         case RawCall():
             asked = call.tool if isinstance(call.tool, str) else f"<{type(call.tool).__name__}>"
-            return clip(asked, 128), None, None
+            return clip(asked, 128), None, None, None
         case ParsedCall():
-            return clip(call.tool, 128), call, None
-        case AuthorizedCall() | LimitedCall():
-            return call.parsed.tool, call.parsed, None
+            return clip(call.tool, 128), call, None, None
+        case AuthorizedCall():
+            return call.parsed.tool, call.parsed, call.contract, None
+        case LimitedCall():
+            return call.parsed.tool, call.parsed, call.authorized.contract, None
         case ShapedCall():
-            return call.contract.name, call.limited.parsed, call
+            return call.contract.name, call.limited.parsed, call.contract, call
         case ValidatedCall():
-            return call.contract.name, call.shaped.limited.parsed, call.shaped
+            return call.contract.name, call.shaped.limited.parsed, call.contract, call.shaped
         case ClearedCall():
             shaped = call.validated.shaped
-            return shaped.contract.name, shaped.limited.parsed, shaped
+            return shaped.contract.name, shaped.limited.parsed, shaped.contract, shaped

@@ -31,6 +31,7 @@ OTEL: Final[dict[str, _Column]] = {
     "gen_ai.tool.call.id": lambda _, __, record: _call(record).get("provider_call_id"),
     "gen_ai.conversation.id": lambda _, facts, __: facts.conversation,
     "user.id": lambda _, facts, __: facts.principal,
+    "user.roles": lambda _, __, record: _call(record).get("roles"),
     "toolgate.on_behalf_of": lambda _, facts, __: facts.on_behalf_of,
     "toolgate.call.id": lambda _, facts, __: facts.call_id,
     "toolgate.call.parent_id": lambda _, facts, __: facts.parent_id,
@@ -98,7 +99,7 @@ def ocsf(found: Found) -> dict[str, Any]:
         event["status_detail"] = facts.reason
     if facts.kind in _CALLS:
         event |= {
-            "actor": {"user": {"uid": facts.principal}, "session": {"uid": facts.conversation}},
+            "actor": {"user": {"uid": facts.principal, **_groups(record)}, "session": {"uid": facts.conversation}},
             "api": {"operation": facts.tool, "request": {"uid": facts.call_id}},
             "src_endpoint": {"name": found.origin},
             **_control(facts),
@@ -114,6 +115,12 @@ def _control(facts: Facts) -> dict[str, object]:
     if facts.decision == "parked":
         return {"action_id": 99, "action": "Parked", "disposition_id": 99, "disposition": "Waits for a person"}
     return {"action_id": 1, "action": "Allowed", "disposition_id": 1, "disposition": "Allowed"}
+
+
+def _groups(record: dict[str, Any]) -> dict[str, object]:
+    """Roles: OCSF has groups, which have a type."""
+    roles = _call(record).get("roles")
+    return {"groups": [{"name": str(role), "type": "role"} for role in roles]} if isinstance(roles, list) else {}
 
 
 def _call(record: dict[str, Any]) -> dict[str, Any]:

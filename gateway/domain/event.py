@@ -15,7 +15,10 @@ FORMAT_VERSION = 1
 @final
 @dataclass(slots=True)
 class Subject:
-    """The identity of a call: the same object in every record about it."""
+    """The identity of a call: the same object in every record about it.
+
+    `roles` are those the principal holds under that policy, without `role:`, sorted and bounded.
+    """
 
     call_id: str
     provider_call_id: str
@@ -27,6 +30,7 @@ class Subject:
     depth: int
     request_id: str | None
     policy_digest: str
+    roles: tuple[str, ...] = ()
 
 
 @final
@@ -98,6 +102,7 @@ class CallDenied:
     coalesced: int
     steps_us: dict[str, int]
     personal: dict[str, object] | None = None
+    contract_digest: str | None = None
 
 
 @final
