@@ -36,7 +36,10 @@ class Subject:
 @final
 @dataclass(slots=True)
 class CallIntent:
-    """Step 6: the call will run now. Durable before any effect."""
+    """Step 6: the call will run now. Durable before any effect.
+
+    `observed` is what the policy would have decided, where the gateway only observes (docs/audit-format.md).
+    """
 
     kind: ClassVar[str] = "call.intent"
     call: Subject
@@ -56,6 +59,7 @@ class CallIntent:
     effect_key: str | None
     attempt: int
     sandbox: dict[str, object] | None
+    observed: dict[str, object] | None = None
 
 
 @final
