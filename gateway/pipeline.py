@@ -12,6 +12,8 @@ claim (database, 5), intent (log, 6), execute (7), outcome (log, 8), done (datab
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
@@ -21,6 +23,7 @@ from gateway.audit.stage import Partial, Record
 from gateway.authorize.stage import Authorize
 from gateway.clear.stage import Clear, Draft
 from gateway.domain.call import (
+    CallContext,
     ClearedCall,
     Denied,
     Executed,
@@ -42,7 +45,7 @@ from gateway.execute.stage import Ambiguous, Execute
 from gateway.limit.stage import Limit
 from gateway.parse.stage import Parse
 from gateway.release import Release
-from gateway.serialize import KeyedLocks
+from gateway.serialize import KeyedLocks, Order, Place
 from gateway.trace import Trace
 from gateway.validate.stage import Validate
 
@@ -53,7 +56,10 @@ LOOK_AGAIN_NS = 1_000_000  # a call younger than this was asked about the kill s
 @final
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Everything compiled from one policy version (I6), and what outlives it."""
+    """Everything compiled from one policy version (I6), and what outlives it.
+
+    `ordered` are the tools whose calls keep the model's order, and for how many seconds one of their calls may run.
+    """
 
     digest: str
     admit: Admit
@@ -66,13 +72,15 @@ class Stages:
     execute: Execute
     release: Release
     locks: KeyedLocks
+    order: Order
+    ordered: Mapping[str, float]
 
 
 @final
 class Passage:
     """One call on its way through the steps. `seen` is the furthest state it reached, for the record of a denial."""
 
-    __slots__ = ("raw", "seen", "to", "tool", "trace", "waits")
+    __slots__ = ("begun", "place", "raw", "seen", "to", "tool", "trace", "waits")
 
     def __init__(self, raw: RawCall, to: Stages, waits: Waits) -> None:
         self.raw = raw
@@ -81,15 +89,40 @@ class Passage:
         self.to = to
         self.waits = waits
         self.trace = Trace()
+        self.place: Place | None = None
+        self.begun = False
+
+    @classmethod
+    @contextmanager
+    def in_order(cls, passages: Sequence[Passage]) -> Iterator[None]:
+        """Around `govern` of the calls of one turn: ordered ones among them take their places now, one after the other.
+
+        A call that was never begun, because its caller was gone, gives its place up at the end.
+        """
+        for each in passages:
+            longest_s = each.to.ordered.get(each.tool)
+            if longest_s is not None and each.raw.ctx.depth == 0:  # nested: code asks, in its caller's place
+                each.place = each.to.order.join(_conversation(each.raw.ctx), longest_s)
+        try:
+            yield
+        finally:
+            for each in passages:
+                if each.place is not None and not each.begun:
+                    each.to.order.leave(each.place)
 
     async def govern(self) -> Outcome:
         """Every end is recorded before it is returned; a pause for a person is an end for now."""
-        refusal = self.to.admit(self.raw)  # 0
-        outcome = await (self.deny(refusal) if refusal is not None else self.admitted(self.raw))
-        if (gone := self.waits.interrupted()) is not None:
-            raise gone
-        fallback = self.to.execute.fallback(outcome)
-        return outcome if fallback is None else await self.instead(fallback, outcome)
+        self.begun = True
+        try:
+            refusal = self.to.admit(self.raw)  # 0
+            outcome = await (self.deny(refusal) if refusal is not None else self.admitted(self.raw))
+            if (gone := self.waits.interrupted()) is not None:
+                raise gone
+            fallback = self.to.execute.fallback(outcome)
+            return outcome if fallback is None else await self.instead(fallback, outcome)
+        finally:
+            if self.place is not None:
+                self.to.order.leave(self.place)
 
     async def admitted(self, raw: RawCall) -> Outcome:
         """Steps 1 to 8, and a recorded denial for whatever goes wrong before an intent is durable (I2)."""
@@ -141,6 +174,8 @@ class Passage:
             return await self.deny(shaped)
         self.seen = shaped
         to.release.remember(raw.ctx, to.validate.secret_values(shaped))
+        if self.place is not None and not await to.order.come(self.place, self.waits):
+            return await self.deny(_EARLIER)
         key = shaped.serialize_key
         if key is None:
             return await self.judge(shaped)
@@ -266,6 +301,10 @@ class Passage:
         return Denied(self.raw.ctx, self.tool, refusal)
 
 
+def _conversation(ctx: CallContext) -> tuple[str, str | None, str]:
+    return ctx.principal.id, None if ctx.on_behalf_of is None else ctx.on_behalf_of.id, ctx.conversation
+
+
 def _faulty(reason: ReasonCode, detail: str) -> Refusal:
     return Refusal(Step.RECORD, reason, NOT_NOW, detail=detail)
 
@@ -275,5 +314,11 @@ _BUSY = Refusal(
     Step.VALIDATE,
     ReasonCode.BUSY,
     "Another call is working on the same thing.",
+    "Wait for its result before you try again.",
+)
+_EARLIER = Refusal(
+    Step.VALIDATE,
+    ReasonCode.BUSY,
+    "An earlier call of this conversation has not ended.",
     "Wait for its result before you try again.",
 )

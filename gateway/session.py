@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -136,9 +136,10 @@ class Session:
         policy = self._engine.policy()
         _check_ids(calls)
         passages = [self._passage(call, calls, policy, self._awaited()) for call in calls]
-        if len(passages) == 1:
-            return [await passages[0]]
-        return list(await asyncio.gather(*passages))
+        with Passage.in_order(passages):
+            if len(passages) == 1:
+                return [await passages[0].govern()]
+            return list(await asyncio.gather(*(each.govern() for each in passages)))
 
     def judge_sync(self, calls: Sequence[ToolCall]) -> list[Outcome]:
         """`judge`, blocking. One call, or calls of inline tools only, run on this very thread."""
@@ -148,15 +149,15 @@ class Session:
             if self._engine.own_loop.is_current():
                 raise UsageError("dispatch_sync was called on the gateway's own loop; use `await dispatch` there")
             return self._engine.own_loop.submit(self.judge(calls)).result()
-        return [drive(self._passage(call, calls, policy, self._blocking())) for call in calls]
+        passages = [self._passage(call, calls, policy, self._blocking()) for call in calls]
+        with Passage.in_order(passages):
+            return [drive(each.govern()) for each in passages]
 
-    def _passage(
-        self, call: ToolCall, batch: Sequence[ToolCall], policy: Policy, waits: Waits
-    ) -> Coroutine[Any, Any, Outcome]:
+    def _passage(self, call: ToolCall, batch: Sequence[ToolCall], policy: Policy, waits: Waits) -> Passage:
         """One call of a batch. In a batch that cannot be answered properly it becomes a call of nothing, refused."""
         sound = len(batch) == 1 or (len(batch) <= MAX_CALLS_A_TURN and call.id not in _shared_ids(batch))
         raw = RawCall(self._context(policy, call.id), call.name if sound else None, call.arguments)
-        return Passage(raw, policy.stages, waits).govern()
+        return Passage(raw, policy.stages, waits)
 
     async def resume(self, request_id: str) -> Outcome:
         """Redeem one parked request: every step again, under today's policy. A spent id returns its verdict (I4)."""
@@ -229,8 +230,9 @@ class Session:
             return await Passage(raw, policy.stages, waits).deny(found)
         raw = RawCall(self._context(policy, found.provider_call_id, request_id), found.tool, b"")
         if isinstance(found, Resumable):
-            redeemed = RawCall(raw.ctx, found.tool, found.arguments)
-            return await Passage(redeemed, policy.stages, waits).govern()
+            redeemed = Passage(RawCall(raw.ctx, found.tool, found.arguments), policy.stages, waits)
+            with Passage.in_order((redeemed,)):
+                return await redeemed.govern()
         if found.content is not None:
             return policy.stages.release.again(raw.ctx, found.tool, found.content)
         return await Passage(raw, policy.stages, waits).deny(found.refusal)

@@ -44,7 +44,7 @@ from gateway.execute.check import checked
 from gateway.execute.code import open_runners
 from gateway.execute.port import CodeRunner
 from gateway.execute.registry import Registry
-from gateway.execute.stage import Door, Execute
+from gateway.execute.stage import Door, Execute, longest_s
 from gateway.keys import Keys, check_apart
 from gateway.limit.counters import Counters
 from gateway.limit.stage import Limit
@@ -53,7 +53,7 @@ from gateway.pipeline import Stages
 from gateway.policy.documents import AuditSettings, Contract, PathGuard, WitnessSettings
 from gateway.policy.policy_set import LoadedContract, PolicySet
 from gateway.release import Exit, Release, Secrets
-from gateway.serialize import KeyedLocks
+from gateway.serialize import KeyedLocks, Order
 from gateway.session import Policy
 from gateway.settings import Home, prepare
 from gateway.shapes.models import request_rules
@@ -95,6 +95,7 @@ class Runtime:
     counters: Counters
     breaker: Breaker
     locks: KeyedLocks
+    order: Order
     workers: Workers
     own: ThreadPoolExecutor
     own_loop: OwnLoop
@@ -158,6 +159,7 @@ def open_runtime(
             counters=Counters(),
             breaker=Breaker(),
             locks=KeyedLocks(),
+            order=Order(),
             workers=Workers(WORKER_THREADS),
             own=ThreadPoolExecutor(max_workers=4, thread_name_prefix="toolgate-own"),
             own_loop=OwnLoop(),
@@ -285,6 +287,8 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         execute=execute,
         release=Release({tool: _exit(each, compiled[tool]) for tool, each in contracts.items()}, runtime.secrets),
         locks=runtime.locks,
+        order=runtime.order,
+        ordered={tool: longest_s(each.execution) for tool, each in contracts.items() if each.ordered},
     )
     runtime.secrets.look_for(settings.secret_patterns)
     runtime.breaker.most = settings.loop.consecutive_denials

@@ -23,6 +23,7 @@ FILES = (
     "tests/unit/test_loop.py",
     "tests/unit/test_openai_loop.py",
     "tests/unit/test_openai_bad_input.py",
+    "tests/unit/test_ordered.py",
     "tests/unit/test_paused.py",
     "tests/e2e/test_example_pages.py",
 )
@@ -113,6 +114,14 @@ SECTIONS = (
                 ("test_parallel_calls_follow_the_table_of_families",),
                 "responses",
                 "sync",
+            ),
+            Line(
+                "ordered calls, also after a pause",
+                (
+                    "test_calls_of_one_turn_run_in_the_order_given",
+                    "test_a_model_is_told_that_its_call_comes_later",
+                    "test_a_paused_run_goes_on_in_order",
+                ),
             ),
             Line("destructive tools one at a time", ("test_destructive_tools_are_called_one_at_a_time",), way="sync"),
             Line("JSON mode labelled as weaker", ("test_json_mode_is_labelled_as_the_weaker_promise",)),

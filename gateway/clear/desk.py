@@ -17,7 +17,7 @@ from gateway.clear.request import PENDING, STATES, StoredRequest, dossier_place
 from gateway.clear.store import RequestStore
 from gateway.clear.view import RequestView, render, unreadable
 from gateway.clear.votes import Ballot, Needs
-from gateway.domain.decision import Obligation
+from gateway.domain.decision import ORDER, Obligation
 from gateway.domain.errors import StateUnavailable, ToolgateError
 from gateway.domain.event import ApprovalExpired, ApprovalVoted
 from gateway.domain.ids import Principal
@@ -92,6 +92,8 @@ class Desk:
                 state, note = OVERDUE, overdue
             elif counted.meets(needs) and not counted.denials:
                 state = APPROVED
+                if dossier is not None and any(found["kind"] == ORDER for found in dossier.obligations):
+                    note = "it comes after earlier calls of its conversation that wait"
         return render(request, dossier, counted, needs, state=state, note=note, reveal=reveal)
 
     # voting

@@ -1,9 +1,9 @@
 """Step 5, clear: who must agree has agreed, and the grant is claimed, once (I4, I5; OWASP ASI09, LLM06).
 
-Guarantees: a call with neither obligation nor effect key touches no database; a grant counts only for the very call it
-was given for, judged anew by the policy of this moment, proven by signatures and not by rows; of any number who redeem
-it at the same time one succeeds; and everything that cannot be established denies. Deciding what an obligation is was
-step 4's work; recording the request, between `Draft` and `park`, is the pipeline's.
+Guarantees: a call with neither obligation, effect key nor order to keep touches no database; a grant counts only for
+the very call it was given for, judged anew by the policy of this moment, proven by signatures and not by rows; of any
+number who redeem it at the same time one succeeds; and everything that cannot be established denies. Deciding what an
+obligation is was step 4's work; recording the request, between `Draft` and `park`, is the pipeline's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final, final
 
 import orjson
 
-from gateway.clear import effects, refusals, votes
+from gateway.clear import effects, order, refusals, votes
 from gateway.clear.dossier import Dossier, as_record, display_digest
 from gateway.clear.effects import Holder
 from gateway.clear.port import Rules, Sealer
@@ -34,7 +34,7 @@ from gateway.clear.request import (
 )
 from gateway.clear.store import RequestStore
 from gateway.domain.call import ClearedCall, Parked, ShapedCall, ValidatedCall
-from gateway.domain.decision import Permit, ReasonCode, Refusal
+from gateway.domain.decision import Obligation, Permit, ReasonCode, Refusal
 from gateway.domain.event import ApprovalRequested, Subject
 from gateway.domain.ids import Principal, new_id
 from gateway.domain.instant import NS, Clock, Instant
@@ -126,10 +126,14 @@ class Clear:
         """
         if call.ctx.request_id is not None:
             return await waits.blocking(lambda: self._redeem(call))
-        if call.obligations:
+        obligations = call.obligations
+        if self._rules.contracts[call.contract.name].ordered and call.ctx.depth == 0:
+            elders = await waits.blocking(lambda: self._behind(call))
+            obligations = obligations if elders is None else (*obligations, elders)
+        if obligations:
             if call.ctx.depth > 0:
                 return refusals.may_not_park()
-            return await waits.blocking(lambda: self._draft(call))
+            return await waits.blocking(lambda: self._draft(call, obligations))
         if call.shaped.effect_key is None:
             return ClearedCall(call.ctx, call, _FREELY)
         return await waits.blocking(lambda: self._hold(call))
@@ -200,7 +204,10 @@ class Clear:
             return refusals.busy()
         return ClearedCall(call.ctx, call, _FREELY)
 
-    def _draft(self, call: ValidatedCall) -> Draft | Refusal:
+    def _behind(self, call: ValidatedCall, own: StoredRequest | None = None) -> Obligation | None:
+        return order.behind(self._store, self._rules, call.contract.name, call.ctx, self._clock.now(), own)
+
+    def _draft(self, call: ValidatedCall, obligations: tuple[Obligation, ...]) -> Draft | Refusal:
         ctx, shaped, tool = call.ctx, call.shaped, call.contract.name
         now = self._clock.now()
         most = self._rules.pending_requests
@@ -208,7 +215,7 @@ class Clear:
             return refusals.full(most)
         contract = self._rules.contracts[tool]
         clearance = contract.clearance
-        votes.needs_of(call.obligations, clearance)  # an obligation of an unknown kind fails here, not at redemption
+        votes.needs_of(obligations, clearance)  # an obligation of an unknown kind fails here, not at redemption
         shown = call.facts if clearance.show_facts else {}
         try:
             dossier = Dossier.make(
@@ -217,7 +224,7 @@ class Clear:
                 secret=contract.secrets,
                 authority=contract.authority,
                 facts=shown,
-                obligations=call.obligations,
+                obligations=obligations,
             ).encode()
         except TypeError as error:
             return refusals.no(
@@ -252,8 +259,8 @@ class Clear:
             claim_origin=None,
             claim_call=None,
         )
-        parked = Parked(ctx, tool, binding.id, call.obligations, binding.expires)
-        return Draft(parked, request, tuple(as_record(obligation) for obligation in call.obligations), shown)
+        parked = Parked(ctx, tool, binding.id, obligations, binding.expires)
+        return Draft(parked, request, tuple(as_record(obligation) for obligation in obligations), shown)
 
     # with a grant
 
@@ -281,6 +288,9 @@ class Clear:
         needs = votes.needs_of(call.obligations, self._rules.contracts[binding.tool].clearance)
         if not counted.meets(needs):
             return Parked(ctx, binding.tool, binding.id, call.obligations, binding.expires)
+        elders = self._behind(call, request)
+        if elders is not None:
+            return Parked(ctx, binding.tool, binding.id, (elders,), binding.expires)
         lost = self._store.claim(self._holder(call), request.digest, _effect(call))
         if lost == "effect":
             return refusals.busy()

@@ -83,6 +83,12 @@ class RequestStore:
         with self.database.read() as connection:
             return _pending_in(connection, conversation, now)
 
+    def pending_of(self, conversation: str) -> tuple[StoredRequest, ...]:
+        """What waits in a conversation of this name, whoever's it is, expired or not."""
+        with self.database.read() as connection, _believable(f"a request of {conversation!a}"):
+            found = select(REQUESTS).where(REQUESTS.c.conversation == conversation, REQUESTS.c.state == PENDING)
+            return tuple(_stored(row) for row in connection.execute(found))
+
     def effect(self, key: str) -> Effect:
         with self.database.read() as connection:
             return effects.read(connection, key)

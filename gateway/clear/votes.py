@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from gateway.clear.port import Rules
 from gateway.clear.request import Binding
 from gateway.domain.canonical import canonical
-from gateway.domain.decision import Obligation
+from gateway.domain.decision import ORDER, Obligation
 from gateway.domain.errors import UsageError
 from gateway.policy.documents import Approval, Approver
 
@@ -73,8 +73,8 @@ class Needs:
 def needs_of(obligations: Iterable[Obligation], approval: Approval) -> Needs:
     """What the obligations ask for under this contract. An approval asks for one person at the very least."""
     kinds = {obligation.kind for obligation in obligations}
-    if kinds - {"approval", "confirmation"}:
-        raise UsageError(f"an obligation is an `approval` or a `confirmation`, not {sorted(kinds)}")
+    if kinds - {"approval", "confirmation", ORDER}:
+        raise UsageError(f"an obligation is an `approval`, a `confirmation` or the `{ORDER}`, not {sorted(kinds)}")
     return Needs(max(1, approval.approvers) if "approval" in kinds else 0, "confirmation" in kinds)
 
 

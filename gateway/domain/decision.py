@@ -159,7 +159,8 @@ class Refusal:
 class Obligation:
     """Something that must be true before the call may run: an approval by others or a confirmation by the requester.
 
-    `kind` is `approval` or `confirmation`; `why` is for people; `rule` says which line of policy asked for it.
+    `kind` is `approval`, `confirmation` or `order` (earlier calls that wait come first, and nobody is asked); `why` is
+    for people; `rule` says which line of policy asked for it.
     """
 
     kind: str
@@ -176,5 +177,6 @@ class Permit:
     proofs: tuple[dict[str, object], ...] = ()
 
 
+ORDER = "order"
 TOOL_NOT_AVAILABLE = "This tool is not available to you."
 NOT_NOW = "The service cannot take this call now."  # whatever component is at fault: all of them read alike (I7)

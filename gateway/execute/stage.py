@@ -43,6 +43,7 @@ CURRENT: ContextVar[Running | None] = ContextVar("toolgate_running_call", defaul
 TOOL_FAILED = "The tool failed."
 RETRY_AFTER_S = (1.0, 2.0, 4.0)
 SANDBOX_GRACE_S = 30.0  # create, start and remove around the code's own deadline
+GRACE_S = 60.0  # facts, turns, the log and the sandbox around a tool's own deadline
 
 
 class SandboxUnavailable(ComponentFault):
@@ -175,6 +176,11 @@ class Execute:
         body = encode_result(run.value).body
         failure = None if run.ok else Failure(run.code, "The code did not finish.", detail=run.code)
         return Executed(call.ctx, call, body, failure, run.evidence)
+
+
+def longest_s(execution: Execution) -> float:
+    """Seconds that one call may take: every attempt, the pauses between them, and a while for all the rest."""
+    return (execution.retries + 1) * execution.deadline_s + sum(RETRY_AFTER_S[: execution.retries]) + GRACE_S
 
 
 def asking(ctx: CallContext) -> Caller:

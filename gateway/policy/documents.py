@@ -128,6 +128,9 @@ class Contract(Document):
     serialize_by: tuple[str, ...] = Field(
         default=(), description="Parameters naming what only one call touches at once."
     )
+    ordered: bool = Field(
+        default=False, description="Calls of one conversation run in the order the model gave them, one by one."
+    )
     ask_user: dict[str, Text] = Field(
         default_factory=dict,
         description="By parameter: what the model should ask the user for when it is missing, instead of guessing.",

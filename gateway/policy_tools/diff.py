@@ -105,6 +105,9 @@ def _contract(tool: str, old: Contract, new: Contract) -> Iterator[Difference]:
     for field in ("secrets", "personal", "effect_key", "serialize_by", "authority"):
         lost = sorted(set(getattr(old, field)) - set(getattr(new, field)))
         yield from (Difference("widens", tool, f"{name} is no longer in {field}") for name in lost)
+    if old.ordered != new.ordered:
+        what = "its calls keep the model's order" if new.ordered else "its calls no longer keep the model's order"
+        yield Difference("narrows" if new.ordered else "widens", tool, what)
     if old.limits != new.limits:
         yield Difference("widens" if _more(old, new) else "narrows", tool, "other limits")
     for field in ("risk", "effect", "idempotent", "execution", "result"):

@@ -9,11 +9,15 @@ from typing import Any, assert_never
 import orjson
 
 from gateway.domain.call import Denied, Failure, Outcome, Parked, Released, Unknown
-from gateway.domain.decision import public_code
+from gateway.domain.decision import ORDER, public_code
 from gateway.release import error_content
 from gateway.shapes.calls import Format
 
 PENDING = "A person must agree to this call. It has not happened yet; its result comes later in a message of its own."
+IN_ORDER = (
+    "This call comes after an earlier one that a person must agree to, because their order is kept. "
+    "It has not happened yet; its result comes later in a message of its own."
+)
 UNKNOWN = Failure(
     "unknown_outcome",
     "Nobody can say yet whether this call took effect.",
@@ -32,7 +36,9 @@ def content(outcome: Outcome) -> str:
             no = outcome.refusal
             return error_content(Failure(public_code(no.reason), no.message, no.suggestion), outcome.ctx.id)
         case Parked():
-            return orjson.dumps({"pending": {"message": PENDING, "correlation_id": outcome.ctx.id}}).decode()
+            asks_nobody = all(each.kind == ORDER for each in outcome.obligations)
+            message = IN_ORDER if asks_nobody else PENDING
+            return orjson.dumps({"pending": {"message": message, "correlation_id": outcome.ctx.id}}).decode()
         case Unknown():
             return error_content(UNKNOWN, outcome.ctx.id)
     assert_never(outcome)
