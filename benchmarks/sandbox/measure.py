@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.sandbox.contestants import DockerRun, Rival
+from benchmarks.sandbox.steps import measure_steps
 from benchmarks.speed.table import Row
 from sandbox import DockerEngine, Pool, SandboxProfile, SandboxResult, SandboxSpec, Sessions
 from sandbox.image import build, lock
@@ -83,6 +84,15 @@ def measure(rounds: int, *, rivals: bool) -> tuple[str, dict[str, list[Row]]]:
             Row("llm-sandbox: run in an open session", statistics.median(again), "ms"),
         ]
     return str(api.version()["Version"]), sections
+
+
+def steps(rounds: int) -> tuple[str, dict[str, list[Row]]]:
+    """Docker's version, and where the time of one container goes."""
+    import docker
+
+    engine = DockerEngine(owner="toolgate-benchmark")
+    with closing(docker.APIClient(engine.host)) as api:
+        return str(api.version()["Version"]), measure_steps(engine, _spec(engine, "python"), rounds)
 
 
 def _spec(engine: DockerEngine, name: str) -> SandboxSpec:
