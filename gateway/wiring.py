@@ -50,6 +50,7 @@ from gateway.limit.counters import Counters
 from gateway.limit.stage import Limit
 from gateway.parse.stage import Parse
 from gateway.pipeline import Stages
+from gateway.policy.collecting import without_collecting
 from gateway.policy.documents import AuditSettings, Contract, PathGuard, WitnessSettings
 from gateway.policy.policy_set import LoadedContract, PolicySet
 from gateway.release import Exit, Release, Secrets
@@ -235,6 +236,7 @@ def newest_in(where: Home) -> Callable[[], int]:
     return lambda: newest_record_ns(where.audit)
 
 
+@without_collecting()
 def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
     """One policy version, compiled: every stage, every contract, every tool list. Raises PolicyError."""
     settings = policy.settings

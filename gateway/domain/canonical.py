@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 import orjson
 import rfc8785
@@ -42,6 +43,30 @@ def canonical(value: object, *, simple: bool = False) -> bytes:
         return rfc8785.dumps(value)  # type: ignore[arg-type]
     except (rfc8785.CanonicalizationError, orjson.JSONEncodeError, UnicodeEncodeError, RecursionError) as error:
         raise NotCanonical(f"no canonical form: {error}") from error
+
+
+def settle(value: Any) -> tuple[Any, bool]:
+    """The value with its integral numbers as integers, and whether its canonical form is cheap now (`simple`)."""
+    kind = type(value)
+    if kind is float:
+        if value.is_integer() and -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+            return int(value), True
+        return value, False
+    simple = True
+    if kind is dict:
+        settled = {}
+        for key, item in value.items():
+            settled[key], easy = settle(item)
+            simple = simple and easy and key.isascii()
+        return settled, simple
+    if kind is list:
+        items = []
+        for item in value:
+            done, easy = settle(item)
+            items.append(done)
+            simple = simple and easy
+        return items, simple
+    return value, kind is not int or -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER
 
 
 def survives(number: float) -> bool:

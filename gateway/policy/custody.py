@@ -39,7 +39,7 @@ class Custody:
 
     def reach(self, name: str) -> Path:
         """The real path of `name`, which lies beneath the folder. Raises PolicyError."""
-        real = self._walk(self.folder / name, above=False) if name else self.folder
+        real = self._walk(Path(name), above=False) if name else self.folder
         if not real.is_relative_to(self.folder):
             raise PolicyError(f"a symbolic link leads out of the policy folder, to {str(real)!a}", file=name)
         return real
@@ -60,9 +60,12 @@ class Custody:
         return content, info
 
     def _walk(self, path: Path, *, above: bool) -> Path:
-        """Resolve `path` one part at a time, checking every folder that is passed. `above`: it ends at the folder."""
-        here = Path(path.anchor)
-        parts = list(path.parts[1:])
+        """Resolve `path` one part at a time, checking every folder that is passed. `above`: it ends at the folder.
+
+        Otherwise `path` begins at the folder: what lies above it was checked on the way there.
+        """
+        here = Path(path.anchor) if above else self.folder
+        parts = list(path.parts[1:] if above else path.parts)
         links = 0
         while parts:
             part = parts.pop(0)

@@ -13,11 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gateway.domain.call import ContractRef
-from gateway.domain.canonical import NotCanonical, canonical
+from gateway.domain.canonical import NotCanonical, canonical, settle
 from gateway.domain.decision import Provenance
 from gateway.domain.errors import PolicyError
 from gateway.policy.casbin_files import MODEL, POLICY, AccessPolicy, read_model, read_policy
 from gateway.policy.check import checked
+from gateway.policy.collecting import without_collecting
 from gateway.policy.documents import Approvers, Contract, Settings
 from gateway.policy.folder import APPROVERS, SANDBOX, SETTINGS, TOOLS, YAML, read_folder
 from gateway.policy.lock import check_lock, read_lock
@@ -26,6 +27,7 @@ from gateway.policy.references import dangling
 from gateway.policy.yaml import read_yaml
 
 
+@without_collecting()
 def load(path: str | Path, *, locked: bool = True) -> PolicySet:
     """Read the policy folder at `path`. Raises PolicyErrors, which is a PolicyError; nothing is half loaded.
 
@@ -93,7 +95,8 @@ def read_contract(raw: bytes, *, file: str) -> LoadedContract:
 
 def contract_digest(contract: Contract) -> str:
     """Covers what the contract means, defaults and `code_version` included, and not how it is written down."""
-    return _sha256(canonical(contract.model_dump(mode="json", by_alias=True)))
+    document, simple = settle(contract.model_dump(mode="json", by_alias=True))
+    return _sha256(canonical(document, simple=simple))
 
 
 @contextmanager

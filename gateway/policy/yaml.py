@@ -24,6 +24,7 @@ MAX_DEPTH: Final = 32  # a contract with nested schemas reaches about 12
 MAX_VALUES: Final = 20_000
 
 Path = tuple[str | int, ...]
+_Mark = tuple[int, int]  # line and column from 0, as libyaml counts; a large policy has a hundred thousand of them
 
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _TRUE = frozenset(("true", "True", "TRUE"))
@@ -53,8 +54,8 @@ class YamlDocument:
 
     file: str
     data: object
-    values: dict[Path, Place] = field(repr=False)
-    keys: dict[Path, Place] = field(repr=False)
+    values: dict[Path, _Mark] = field(repr=False)
+    keys: dict[Path, _Mark] = field(repr=False)
 
     def place(self, path: Path, *, key: bool = False) -> Place:
         """Where `path` stands, or the nearest thing around it. Parts that are not in the file are passed over."""
@@ -62,9 +63,9 @@ class YamlDocument:
         for part in path:
             if (*known, part) in self.values:
                 known = (*known, part)
-        if key and known in self.keys:
-            return self.keys[known]
-        return self.values.get(known, Place(1, 1))
+        marks = self.keys if key and known in self.keys else self.values
+        line, column = marks.get(known, (0, 0))
+        return Place(line + 1, column + 1)
 
     def error(self, message: str, path: Path = (), *, key: bool = False) -> PolicyError:
         """A PolicyError that points at `path`."""
@@ -114,8 +115,8 @@ class _Builder:
     def __init__(self, file: str, events: Iterator[Any]) -> None:
         self._file = file
         self._events = events
-        self._values: dict[Path, Place] = {}
-        self._keys: dict[Path, Place] = {}
+        self._values: dict[Path, _Mark] = {}
+        self._keys: dict[Path, _Mark] = {}
 
     def document(self) -> YamlDocument:
         next(self._events)  # stream start
@@ -137,7 +138,8 @@ class _Builder:
             self._refuse(event, f"nested deeper than {MAX_DEPTH}")
         if len(self._values) >= MAX_VALUES:
             self._refuse(event, f"more than {MAX_VALUES} values. Split the file")
-        self._values[path] = _place(event)
+        mark = event.start_mark
+        self._values[path] = (mark.line, mark.column)
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(path)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -156,10 +158,11 @@ class _Builder:
             if key == "<<" and not event.style:
                 self._refuse(event, "merge keys are not used here. Write the values out")
             if key in found:
-                first = self._keys[(*path, key)].line
+                first = self._keys[(*path, key)][0] + 1
                 self._refuse(event, f"the key {key!r} stands here a second time (first on line {first}). Remove one")
-            self._keys[(*path, key)] = _place(event)
-            found[key] = self._value(next(self._events), (*path, key))
+            mark, below = event.start_mark, (*path, key)
+            self._keys[below] = (mark.line, mark.column)
+            found[key] = self._value(next(self._events), below)
         return found
 
     def _sequence(self, path: Path) -> list[object]:

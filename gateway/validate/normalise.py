@@ -20,36 +20,12 @@ from typing import Any, final
 
 import orjson
 
-from gateway.domain.canonical import MAX_SAFE_INTEGER
+from gateway.domain.canonical import settle
 from gateway.validate.vocabulary import Node, not_null
 
 Step = Callable[[Any], Any]
 Accepts = Callable[[Node], Callable[[Any], bool]]
 """Compiles a schema that may refer to the root's `$defs` and says whether it accepts a value."""
-
-
-def settle(value: Any) -> tuple[Any, bool]:
-    """The value with its integral numbers as integers (1), and whether its canonical form is cheap now (`simple`)."""
-    kind = type(value)
-    if kind is float:
-        if value.is_integer() and -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
-            return int(value), True
-        return value, False
-    simple = True
-    if kind is dict:
-        settled = {}
-        for key, item in value.items():
-            settled[key], easy = settle(item)
-            simple = simple and easy and key.isascii()
-        return settled, simple
-    if kind is list:
-        items = []
-        for item in value:
-            done, easy = settle(item)
-            items.append(done)
-            simple = simple and easy
-        return items, simple
-    return value, True
 
 
 @final

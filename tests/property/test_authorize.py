@@ -159,3 +159,33 @@ def test_a_bug_in_the_walk_over_roles_is_found(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(grants_module, "_held", lambda user, above: {user, *(r.role for r in above.get(user, ()))})
     with pytest.raises((AssertionError, ExceptionGroup)):
         compare_many(compile_grants)
+
+
+@pytest.mark.parametrize("broken", [without_deny, without_inheritance])
+def test_a_planted_bug_is_refused_in_a_policy_too_long_to_be_asked_about_whole(broken: Compiler) -> None:
+    tools = frozenset(f"t{number}" for number in range(200))
+    rows = [f"g, user:u{n}, role:r{n}" for n in range(10)] + [f"g, role:r{n}, role:all" for n in range(10)]
+    rows += ["g, user:out, role:none", "p, role:none, t1, see, deny"]
+    for tool in sorted(tools):
+        rows += [f"p, role:all, {tool}, see, allow", f"p, role:all, {tool}, call, allow"]
+        rows += [f"p, role:r{n}, {tool}, call, {'deny' if n % 2 else 'allow'}" for n in range(10)]
+    access = read_policy("\n".join(rows).encode(), MODEL_TEXT, tools)
+    asked = cross_check(compile_grants(access), access)
+    assert 20 < asked < 200
+    with pytest.raises(PolicyError, match="disagree"):
+        cross_check(broken(access), access)
+
+
+def test_casbin_reads_what_bears_on_the_tools_it_is_asked_about_and_no_more() -> None:
+    rows = """
+        g, user:ana, role:a
+        p, role:a, t1, call, allow
+        p, role:a, t2, call, allow
+        p, user:ana, t1, see, deny
+    """
+    access = read_policy(rows.encode(), MODEL_TEXT, frozenset(TOOLS))
+    whole, part = CasbinOracle(access), CasbinOracle(access, frozenset({"t1"}))
+    for action in ACTIONS:
+        assert part.allows("ana", "t1", action) is whole.allows("ana", "t1", action)
+    assert whole.allows("ana", "t2", "call")
+    assert not part.allows("ana", "t2", "call")

@@ -14,7 +14,7 @@ from gateway.domain.canonical import canonical
 from gateway.domain.decision import Refusal
 from gateway.domain.errors import PolicyError
 from gateway.parse.strict_json import decode
-from gateway.validate.schema import CompiledSchema, compile_schema
+from gateway.validate.schema import CompiledSchema, compile_schema, is_schema
 from tests.property.test_canonical import printable, said
 from tests.unit.validate.world import World, contract, properties
 
@@ -240,3 +240,19 @@ _ANY = {
         {"type": "object", "additionalProperties": {"type": ["integer", "string"]}},
     ]
 }
+
+
+_odd = st.sampled_from([None, True, 0, -1, 1.5, "", "string", "(", "http://x/y", [], ["a", "a"], {}, {"type": "strin"}])
+
+
+@given(_objects(_nodes), st.sampled_from(["type", "properties", "required", "items", "minLength", "minimum", "enum",
+    "pattern", "anyOf", "allOf", "$ref", "$defs", "additionalProperties", "uniqueItems", "$id", "$schema"]), _odd,
+    st.booleans())  # fmt: skip
+def test_both_libraries_take_the_same_for_a_schema(node: dict[str, Any], keyword: str, odd: Any, inside: bool) -> None:
+    schema = node | {"properties": {**node["properties"], "z": {keyword: odd}}} if inside else node | {keyword: odd}
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+        taken = True
+    except jsonschema.SchemaError:
+        taken = False
+    assert is_schema(schema) is taken

@@ -1,0 +1,1 @@
+"""What a policy costs when it is large: loading, deciding, linting, foreseeing."""
