@@ -11,6 +11,11 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from gateway.audit.encode import encode
+from gateway.audit.framing import Framer
+from gateway.clock import SystemClock
+from gateway.domain.event import CallIntent, CallOutcome, Event, Subject
+
 SHIPPED: Final = Path(__file__).resolve().parents[2] / "policies"
 _WORDS: Final = """
 account address amount archive balance batch branch budget cargo case claim clerk client contract courier
@@ -112,3 +117,63 @@ def policy(folder: Path, *, contracts: int, roles: int, tools_of_a_role: int) ->
     rows += [f"p, role:lead, {tool_name(number)}, approve, allow" for number in range(min(contracts, 1000))]
     (folder / "policy.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder
+
+
+def log(audit: Path, *, calls: int, contracts: int, roles: int, tools_of_a_role: int) -> Path:
+    """An intent and an outcome for each of `calls` calls by the people of that policy, unsigned."""
+    dice, framer = random.Random(2), Framer("made", SystemClock())
+    folder = audit / "made"
+    folder.mkdir(parents=True)
+    with (folder / "00000000.jsonl").open("wb") as file:
+        for number in range(calls):
+            role = dice.randrange(roles)
+            tool = tool_name((role * contracts // roles + dice.randrange(tools_of_a_role)) % contracts)
+            for step, event in enumerate(_events(dice, number, f"person-{role}-{dice.randrange(4)}", tool)):
+                file.write(framer.line(2 * number + step, encode(event)) + b"\n")
+    return audit
+
+
+def _events(dice: random.Random, number: int, who: str, tool: str) -> tuple[Event, Event]:
+    call = Subject(
+        f"call_{dice.getrandbits(128):032x}",
+        f"call_{number}",
+        who,
+        "cust-1",
+        f"conversation-{number // 10}",
+        tool,
+        None,
+        0,
+        None,
+        "sha256:" + "e7" * 32,
+    )
+    arguments = {
+        "record_id": f"A-{dice.randrange(1000, 10_000_000)}",
+        "amount_cents": dice.randrange(1, 100_000),
+        "reason": "late",
+        "note": "It came late and one of the two was broken.",
+        "lines": [{"sku": "AB12CD34", "count": dice.randrange(1, 9)}],
+    }
+    digest = f"hmac-sha256:616b6c65:{dice.getrandbits(256):064x}"
+    facts: dict[str, object] = {"record": {"exists": True, "customer_id": "cust-1", "left_cents": 90_000}}
+    intent = CallIntent(
+        call=call,
+        contract=f"tools/{tool}.yaml:1",
+        contract_version="2.1",
+        contract_digest="sha256:" + "22" * 32,
+        risk="medium",
+        effect="external",
+        grant="policy.csv:2001 (role:r1)",
+        wire_digest=digest,
+        effective_digest=digest,
+        arguments=arguments,
+        personal=None,
+        authority=("record_id", "amount_cents"),
+        facts=facts,
+        proofs=(),
+        effect_key=digest,
+        attempt=1,
+        sandbox=None,
+    )
+    return intent, CallOutcome(
+        call, 2 * number, "released", None, "", digest, 200, '{"done":true}', {}, {}, {"parse": 20, "validate": 90}
+    )
