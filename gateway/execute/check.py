@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import final
 
 from gateway.domain.errors import SettingsError
+from gateway.execute.pins import pinned_image
 from gateway.execute.port import Caller, CodeRun, CodeRunner
 from gateway.execute.stage import SandboxUnavailable
-from sandbox import DockerEngine, ProfileError, SandboxError, SandboxProfile, SandboxSpec, default_lock, pinned
+from sandbox import DockerEngine, ProfileError, SandboxError, SandboxProfile, SandboxSpec
 from sandbox.host import HostFacts, host_facts
 from sandbox.self_check import Outcome, Probe, quick_check, self_check, suite_digest
 
@@ -98,7 +99,7 @@ def _here(facts: HostFacts) -> str:
 
 def _spec(document: Mapping[str, object]) -> SandboxSpec:
     profile = SandboxProfile.from_mapping(document)
-    return profile.pinned_to(pinned(default_lock(), profile.image))
+    return profile.pinned_to(pinned_image(profile.image))
 
 
 def check_profiles(profiles: Mapping[str, Mapping[str, object]], state: Path) -> list[Report]:

@@ -14,6 +14,7 @@ from typing import final
 
 import sandbox
 from gateway.execute.files import Files
+from gateway.execute.pins import pinned_image
 from gateway.execute.port import Caller, CodeRun
 from gateway.execute.stage import SandboxBusy, SandboxUnavailable
 
@@ -161,7 +162,7 @@ def open_runners(
     for name, document in profiles.items():
         try:
             profile = sandbox.SandboxProfile.from_mapping(document)
-            image_id = sandbox.pinned(sandbox.default_lock(), profile.image)
+            image_id = pinned_image(profile.image)
             if engine.image_facts(image_id) is None:
                 raise sandbox.ImageNotPinned(profile.image, f"the daemon has no {image_id}")
             runners[name] = SandboxRunner(engine, profile.pinned_to(image_id))

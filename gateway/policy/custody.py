@@ -1,4 +1,4 @@
-"""Only those who may write policy could have written these files (C035).
+"""Only those who may write policy could have written these files (C035). The sandbox lock is held to the same.
 
 Whoever can write a policy file, replace it, or rename a folder above it, decides what agents may do. So every folder on
 the way to a file, symbolic links included, and the file itself must be owned by root, by this process's user or by the
@@ -41,7 +41,7 @@ class Custody:
         """The real path of `name`, which lies beneath the folder. Raises PolicyError."""
         real = self._walk(Path(name), above=False) if name else self.folder
         if not real.is_relative_to(self.folder):
-            raise PolicyError(f"a symbolic link leads out of the policy folder, to {str(real)!a}", file=name)
+            raise PolicyError(f"a symbolic link leads out of the folder, to {str(real)!a}", file=name)
         return real
 
     def read(self, name: str, max_bytes: int) -> tuple[bytes, os.stat_result]:
@@ -93,7 +93,7 @@ class Custody:
     def _check(self, path: Path, info: os.stat_result, *, sticky_ok: bool = False) -> bool:
         """Refuse what others may change. True if it is a sticky folder in which others may write, where allowed."""
         if info.st_uid not in self._trusted:
-            self._refuse(path, f"belongs to {_user(info.st_uid)}. Give it to root or to the owner of the policy folder")
+            self._refuse(path, f"belongs to {_user(info.st_uid)}. Give it to root or to the owner of its folder")
         others = bool(info.st_mode & stat.S_IWOTH)
         group = bool(info.st_mode & stat.S_IWGRP) and not self._is_private(path, info)
         sticky = bool(info.st_mode & stat.S_ISVTX)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from sandbox.failure import ImageNotPinned
@@ -30,9 +31,12 @@ def default_lock() -> Path:
     return default_cache() / LOCK_NAME
 
 
-def pinned(lock: Path, image: str) -> str:
-    """The pinned id of `image`; `ImageNotPinned` where the file or a well-formed entry is missing."""
-    image_id = _read(lock, image).get(image)
+def pinned(lock: Path, image: str, read: Callable[[Path], bytes] = Path.read_bytes) -> str:
+    """The pinned id of `image`; `ImageNotPinned` where the file or a well-formed entry is missing.
+
+    `read` may refuse a file that others could have written, with an error of its own.
+    """
+    image_id = _read(lock, image, read).get(image)
     if not isinstance(image_id, str) or _IMAGE_ID.fullmatch(image_id) is None:
         raise ImageNotPinned(image, f"no valid pin in {lock}")
     return image_id
@@ -40,16 +44,16 @@ def pinned(lock: Path, image: str) -> str:
 
 def pin(lock: Path, image: str, image_id: str) -> None:
     """Write the pin, replacing the file in one step. The caller holds the build lock."""
-    pins = _read(lock, image) if lock.exists() else {}
+    pins = _read(lock, image, Path.read_bytes) if lock.exists() else {}
     lock.parent.mkdir(parents=True, exist_ok=True)
     draft = lock.with_name(f".{lock.name}.{os.getpid()}")
     draft.write_text(json.dumps({**pins, image: image_id}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     draft.replace(lock)
 
 
-def _read(lock: Path, image: str) -> dict[str, object]:
+def _read(lock: Path, image: str, read: Callable[[Path], bytes]) -> dict[str, object]:
     try:
-        found = json.loads(lock.read_text(encoding="utf-8"))
+        found = json.loads(read(lock))
     except FileNotFoundError as error:
         raise ImageNotPinned(image, f"no lock file {lock}") from error
     except (OSError, ValueError) as error:

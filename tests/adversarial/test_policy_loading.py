@@ -341,7 +341,7 @@ def test_c035_a_symbolic_link_may_not_lead_out(tmp_path: Path) -> None:
     policies = write_policies(tmp_path / "policies", policy_dot_csv=None)
     (tmp_path / "elsewhere.csv").write_text(POLICY_TEXT)
     (policies / "policy.csv").symlink_to("../elsewhere.csv")
-    assert "leads out of the policy folder" in refused(policies).message
+    assert "leads out of the folder" in refused(policies).message
     (policies / "policy.csv").unlink()
     (policies / "v1").mkdir()
     (policies / "v1" / "rows").write_text(POLICY_TEXT)
