@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled, table
+from gateway.cli.scaffold import scaffold
 
 app = typer.Typer(help="The policy files: check them, apply them, see what is in force.", no_args_is_help=True)
+
+app.command()(scaffold)
 
 By = Annotated[str | None, typer.Option("--by", help="Who applies it. Default: your account.", show_default=False)]
 

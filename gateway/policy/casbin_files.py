@@ -152,6 +152,11 @@ def _role(member: str, role: str, line: int, subjects: set[str]) -> RoleRow:
     return RoleRow(member, role, line)
 
 
+def can_be_written(user: str) -> bool:
+    """True if policy.csv has a way to write `user:<user>`."""
+    return "," not in user and not _FORBIDDEN.search(user) and not user.startswith(("user:", "role:"))
+
+
 def _check_subject(subject: str, line: int, known: set[str]) -> None:
     if subject not in known:
         _check_new_subject(subject, line)

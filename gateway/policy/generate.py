@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import orjson
@@ -74,14 +74,29 @@ def contract_from_model(
             schema = model.model_json_schema()
     except (PydanticUserError, PydanticJsonSchemaWarning) as error:
         raise UsageError(f"{tool}: a parameter has no JSON form. Write the contract by hand: {error}") from error
-    plain = _plain(schema, schema.get("$defs", {}), (), tool)
+    return contract_from_schema(schema, tool=tool, risk=risk, effect=effect, description=text)
+
+
+def contract_from_schema(
+    schema: Mapping[str, Any], *, tool: str, risk: Risk, effect: Effect, description: str, free_text: bool = False
+) -> Contract:
+    """The contract of a tool whose arguments a JSON Schema of type object describes. Raises UsageError."""
+    plain = _plain(dict(schema), schema.get("$defs", {}), (), tool)
     plain.pop("description", None)
     plain.setdefault("properties", {})
-    plain["additionalProperties"] = False
+    plain |= {"type": "object", "additionalProperties": False}
     for name, parameter in plain["properties"].items():
         if not {"type", "enum", "const", "anyOf", "oneOf", "allOf"} & set(parameter):
-            raise UsageError(f"{tool}: the parameter {name!r} may be anything. Give it a type")
-    document = {"tool": tool, "description": text, "risk": risk, "effect": effect, "parameters": plain}
+            raise UsageError(f"{tool}: the parameter {name!a} may be anything. Give it a type")
+    document: dict[str, Any] = {
+        "tool": tool,
+        "description": description,
+        "risk": risk,
+        "effect": effect,
+        "parameters": plain,
+    }
+    if free_text:
+        document["free_text"] = True
     try:
         return Contract.model_validate_json(orjson.dumps(document))
     except ValidationError as error:
@@ -93,7 +108,12 @@ def contract_from_model(
 def dump_contract_yaml(contract: Contract) -> str:
     """`contract` as a file of tools/, without what is default anyway. `read_contract` reads the same contract back."""
     document = contract.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(document)
+
+
+def dump_yaml(document: object, *, ascii_only: bool = False) -> str:
+    """Plain data as YAML that the strict reader reads back; invisible characters only survive with `ascii_only`."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only, width=100)
 
 
 def docstring_parts(doc: str) -> tuple[str, dict[str, str]]:
