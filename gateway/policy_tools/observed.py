@@ -84,7 +84,7 @@ def _contract(tool: str, calls: Sequence[Seen]) -> Contract:
     masked = sorted({name for call in calls for name, value in call.arguments.items() if is_mask(value)})
     shown = [{name: "" if name in masked else value for name, value in call.arguments.items()} for call in calls]
     risk, effect = guess(tool)
-    schema = schema_of(shown)
+    schema = schema_of(shown) if any(shown) else {"properties": {}}
     made = contract_from_schema(schema, tool=tool, risk=risk, effect=effect, description=TODO)
     secrets = tuple(dict.fromkeys((*masked, *secret_parameters(schema["properties"]))))
     exact = effect == "external" and all(call.whole for call in calls)
@@ -159,9 +159,11 @@ def _of_kind(kind: str, group: list[Any]) -> dict[str, Any]:
         return {"type": "string", "maxLength": max(SHORTEST, 1 << (2 * longest).bit_length())}
     if kind == "array":
         items = [item for value in group for item in value]
-        return {"type": "array", "items": schema_of(items)} if items else {"type": "array", "maxItems": 0}
+        return {"type": "array", "items": schema_of(items)} if items else {"const": []}
     if kind == "object":
         names = {name: None for value in group for name in value}
+        if not names:
+            return {"const": {}}
         return {
             "type": "object",
             "properties": {name: schema_of([value[name] for value in group if name in value]) for name in names},
