@@ -69,6 +69,11 @@ class Keyring:
     def current(self) -> Verifier:
         return self.keys[-1]
 
+    def may_follow(self, rotation: Rotation) -> bool:
+        """Whether a statement that the current key signed goes on from here: no earlier record, no key that was."""
+        earlier = bool(self.rotations) and rotation.size < self.rotations[-1].size
+        return not earlier and rotation.new not in self.keys
+
     def checkpoint(self, raw: bytes) -> Checkpoint:
         """The checkpoint in a note that one of the keys signed while it was the one to sign. Raises NoteInvalid."""
         text, signed_by = read_note(raw, self.keys)
@@ -83,20 +88,16 @@ class Keyring:
 
 def load_keyring(public: Path, first: Verifier) -> Keyring:
     """`first` and the rotations kept beside its file `public`. Raises KeyProblem."""
-    rotations: list[Rotation] = []
-    key = first
-    while (path := rotation_path(public, len(rotations) + 1)).exists():
+    ring = Keyring(first)
+    while (path := rotation_path(public, len(ring.rotations) + 1)).exists():
         try:
-            rotation = Rotation.open(path.read_bytes(), key)
+            rotation = Rotation.open(path.read_bytes(), ring.current)
         except (OSError, NoteInvalid) as error:
             raise KeyProblem(path, f"no valid rotation ({error})") from error
-        if rotations and rotation.size < rotations[-1].size:
-            raise KeyProblem(path, "rotates at an earlier record than the rotation before it")
-        if rotation.new in (first, *(each.new for each in rotations)):
-            raise KeyProblem(path, "comes back to a key that was rotated out")
-        rotations.append(rotation)
-        key = rotation.new
-    return Keyring(first, tuple(rotations))
+        if not ring.may_follow(rotation):
+            raise KeyProblem(path, "goes back: to a key that was rotated out, or before the rotation before it")
+        ring = Keyring(first, (*ring.rotations, rotation))
+    return ring
 
 
 def rotation_path(public: Path, number: int) -> Path:

@@ -20,7 +20,7 @@ from gateway.audit.files import Files, sync_folder
 from gateway.audit.keyring import Keyring
 from gateway.audit.note import Signer, open_note, tree_hash, tree_size
 from gateway.audit.proofs import Leaves
-from gateway.audit.segment import FIRST_SEGMENT, Place, says_it_starts_at
+from gateway.audit.segment import FIRST_SEGMENT, Place, is_segment, says_it_starts_at
 from gateway.audit.tree import Frontier
 
 TITLE: Final = "toolgate retired v1"
@@ -51,7 +51,7 @@ class Retired:
         if len(lines) < 6 or lines[0] != TITLE or lines[-1]:
             raise NoteInvalid("not a statement of retired records")
         found = cls(lines[1], tree_size(lines[2]), lines[3], lines[4], tuple(map(tree_hash, lines[5:-1])))
-        if len(found.peaks) != found.size.bit_count() or len(found.first) != len(FIRST_SEGMENT):
+        if len(found.peaks) != found.size.bit_count() or not is_segment(found.first):
             raise NoteInvalid("a statement of retired records that does not fit together")
         return found
 

@@ -85,6 +85,10 @@ class Place:
         return path
 
 
+def is_segment(name: str) -> bool:
+    return _SEGMENT.fullmatch(name) is not None
+
+
 def leaves_path(segment: Path) -> Path:
     return segment.with_suffix(".leaves")
 

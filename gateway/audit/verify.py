@@ -173,11 +173,11 @@ def verify_origin(
         seen = _read(lines, claims.covered, sizes)
         count, torn, roots = seen.count, seen.torn, seen.roots
         located, warnings = _locate(lines, claims, seen)
-    if located is None and torn and not live:
-        located = Damage(Kind.TORN, count, "the last line is unfinished; the next start will set it aside")
     if located is not None:
         damage.append(located)
     pinned = _hold_pins(claims, keys, count, roots, damage) if located is None else None
+    if located is None and torn and not live:
+        damage.append(Damage(Kind.TORN, count, "the last line is unfinished; the next start will set it aside"))
     if pins is not None and not claims.pins and count:
         warnings.append("no checkpoint of this origin was kept elsewhere: nothing shows whether it was rolled back")
     aside = len(place.torn())
@@ -208,20 +208,22 @@ def _claims(place: Place, keys: Keyring | None, pins: Iterable[Pin], damage: lis
             damage.append(Damage(Kind.CHECKPOINT_INVALID, None, f"kept by {pin.kept_by}: {error.why}"))
     try:
         raw = place.checkpoint.read_bytes()
-        try:
-            claims.retired = read_retired(place, keys)
-        except NoteInvalid as error:
-            damage.append(Damage(Kind.RETIREMENT_INVALID, None, error.why))
-        claims.checkpoint = keys.checkpoint(raw)
-        if claims.checkpoint.size < claims.retired.size:
-            why = f"signed for {claims.checkpoint.size} records, but {claims.retired.size} were retired"
-            damage.append(Damage(Kind.ROLLED_BACK, None, why))
-            claims.checkpoint = None
     except FileNotFoundError:
         if place.segments():  # an enrolled origin that was never opened has neither
             damage.append(Damage(Kind.CHECKPOINT_MISSING, None, "no signed checkpoint: a cut tail would not show"))
+        return claims
+    try:
+        claims.checkpoint = keys.checkpoint(raw)
     except NoteInvalid as error:
         damage.append(Damage(Kind.CHECKPOINT_INVALID, None, error.why))
+    try:
+        claims.retired = read_retired(place, keys)
+    except NoteInvalid as error:
+        damage.append(Damage(Kind.RETIREMENT_INVALID, None, error.why))
+    if claims.checkpoint is not None and claims.checkpoint.size < claims.retired.size:
+        why = f"signed for {claims.checkpoint.size} records, but {claims.retired.size} were retired"
+        damage.append(Damage(Kind.ROLLED_BACK, None, why))
+        claims.checkpoint = None
     return claims
 
 

@@ -1,12 +1,6 @@
 """A portable proof of one call: its records as they stand in the log, and what proves that they stand there.
 
-A receipt is one JSON object:
-
-    receipt    "toolgate receipt v1"
-    call_id    the call it is about
-    origins    by name: `checkpoint` (the signed note, as text) and `rotations` (signed notes, oldest first)
-    records    `origin`, `seq`, `line` (the stored line, exactly), `proof` (RFC 6962 inclusion, base64, lowest first)
-    approvers  `id`, `key_id`, `key` (base64 of 32 bytes): keys that votes in the records were made with
+Its form stands in docs/audit-format.md, *Receipts*.
 
 Guarantee: nothing is in it that is not in the log, secrets and personal data as they stand there; and it is handed out
 only after `check` has proved every record in it by the enrolled keys. It proves what it holds and cannot show what was
@@ -30,11 +24,11 @@ from gateway.audit.segment import Place
 from gateway.audit.tree import leaf_hash, verify_inclusion
 from gateway.audit_tools.facts import facts_of
 from gateway.audit_tools.index import Found
+from gateway.audit_tools.receipt_form import TITLE
 from gateway.audit_tools.story import Story
 from gateway.clear.votes import key_id_of
 from gateway.domain.errors import ToolgateError
 
-TITLE: Final = "toolgate receipt v1"
 _KINDS: Final = frozenset(
     {
         *("call.intent", "call.outcome", "call.denied", "call.settled"),

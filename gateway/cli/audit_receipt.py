@@ -65,7 +65,8 @@ def check_receipt(
     as_json: Json = False,
 ) -> None:
     """Check a receipt with public keys alone: no log, no policy, no network. Exit code 1 names what is wrong."""
-    from gateway.audit_tools.check import MAX_RECEIPT_BYTES, check
+    from gateway.audit_tools.check import check
+    from gateway.audit_tools.receipt_form import MAX_RECEIPT_BYTES
 
     keys = {each.name: each for each in map(_key, key)}
     with file.open("rb") as receipt_file:

@@ -1,8 +1,8 @@
 """A second verifier of the audit log, written from docs/audit-format.md alone. Shares no code with the writer.
 
-    python verify_log.py AUDIT_ROOT CHECKPOINTS_ROOT TRUST_ROOT [NOTES_OF_A_WITNESS]
+    python verify_log.py AUDIT_ROOT CHECKPOINTS_ROOT TRUST_ROOT [NOTES_OF_A_WITNESS [KEY_OF_THE_WITNESS]]
 
-Reads whole files into memory; meant to be read. 200 lines, blank ones apart. Python 3.11 and `cryptography`.
+Reads whole files into memory; meant to be read. Python 3.11 and `cryptography`.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import re
 import sys
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
-LONGEST_LINE = (4 << 20) + 192
+LINE = re.compile(rb"[^\n]{0,4194496}\n|[^\n]{1,4194497}")
+KINDS = (("edited", "inserted"), ("deleted", "reordered"))  # by: does the line belong later, does its place's line
+Key = tuple[str, bytes, bytes]  # name, key id, 32 bytes
 
 
-class Verdict(NamedTuple):
-    """The first thing wrong with one origin, `("ok", None)` if nothing is."""
-
+class Verdict(NamedTuple):  # the first thing wrong with one origin; ("ok", None) if nothing is
     kind: str
     seq: int | None
 
@@ -43,77 +43,68 @@ def merkle(leaves: list[bytes], peaks: list[tuple[int, bytes]] | None = None) ->
     return root
 
 
-def read_key(text: str) -> tuple[str, bytes, bytes]:
-    """C2SP verifier key: (name, key id, 32 key bytes)."""
+def read_key(text: str, kind: int = 1) -> Key:
     name, key_id, encoded = text.strip().split("+", 2)
     raw = base64.b64decode(encoded, validate=True)
-    expected = sha256(name.encode() + b"\n" + raw).digest()[:4]
-    if raw[0] != 1 or len(raw) != 33 or bytes.fromhex(key_id) != expected:
+    expected = sha256(f"{name}\n".encode() + raw).digest()[:4]
+    if raw[:1] != bytes([kind]) or len(raw) != 33 or key_id != expected.hex():
         raise ValueError("bad verifier key")
     return name, expected, raw[1:]
 
 
-def read_note(raw: bytes, keys: list[tuple[str, bytes, bytes]]) -> tuple[list[str], list[int]]:
-    """The lines of a C2SP signed note and which of `keys` signed it; ValueError if none did."""
-    if len(raw) > 65_536 or any(byte < 32 and byte != 10 for byte in raw):
+def read_note(raw: bytes, keys: list[Key], cosigner: Key | None = None) -> tuple[list[str], int]:
+    """The lines of a signed note and which of `keys` signed it, the newest of them; it must bear `cosigner` too."""
+    text, gap, tail = raw.decode("utf-8").rpartition("\n\n")
+    lines, signed = tail.split("\n"), list[int]()
+    if len(raw) > 65_536 or re.search(r"[\0-\t\v-\x1f]", text + tail) or not gap or lines.pop() or len(lines) > 100:
         raise ValueError("not a note")
-    text, gap, signatures = raw.decode("utf-8").rpartition("\n\n")
-    if not gap or not signatures.endswith("\n"):
-        raise ValueError("no signatures")
-    signed = []
-    for line in signatures[:-1].split("\n"):
+    for line in lines:
         dash, signer, encoded = line.split(" ")
         blob = base64.b64decode(encoded, validate=True)
-        if dash != "\u2014" or len(blob) < 5 or not signer or "+" in signer:
+        if dash != "\u2014" or len(blob) < 5 or "+" in signer or len(signer.split()) != 1:
             raise ValueError("malformed signature line")
-        for number, (name, key_id, public) in enumerate(keys):
+        for number, (name, key_id, public) in enumerate([*keys, cosigner] if cosigner else keys):
             if (signer, blob[:4]) == (name, key_id):
-                try:
-                    Ed25519PublicKey.from_public_bytes(public).verify(blob[4:], f"{text}\n".encode())
-                except InvalidSignature as error:
-                    raise ValueError("wrong signature") from error
+                time = blob[4:12] if number == len(keys) else b""
+                head = b"cosignature/v1\ntime %d\n" % int.from_bytes(time, "big") if time else b""
+                Ed25519PublicKey.from_public_bytes(public).verify(blob[4 + len(time) :], head + f"{text}\n".encode())
                 signed.append(number)
-    if not signed:
+    if min(signed, default=len(keys)) == len(keys) or (cosigner and len(keys) not in signed):
         raise ValueError("not signed")
-    return text.split("\n"), signed
+    return text.split("\n"), max(number for number in signed if number < len(keys))
 
 
 def tree(size: str, root: str) -> tuple[int, bytes]:
-    """Size and root as notes write them."""
     digest = base64.b64decode(root, validate=True)
     if not re.fullmatch(r"0|[1-9][0-9]{0,17}", size, re.ASCII) or len(digest) != 32:
         raise ValueError("not a tree")
     return int(size), digest
 
 
-class Keys:
-    """The keys of an origin, oldest first, and the tree (size, root) at which each was rotated out."""
+class Keys:  # of one origin, oldest first, and the tree (size, root) at which each was rotated out
+    def __init__(self, first: Key) -> None:
+        self.keys, self.ends = [first], list[tuple[int, bytes]]()
 
-    def __init__(self, public: Path) -> None:
-        self.keys, self.ends = [read_key(public.read_text(encoding="utf-8"))], list[tuple[int, bytes]]()
-        while (path := public.with_name(f"{public.stem}.rotation-{len(self.keys)}")).exists():
-            lines, _ = read_note(path.read_bytes(), self.keys[-1:])
-            title, origin, size, root, new = lines
-            read_note(path.read_bytes(), [read_key(new)])
-            same = {origin, read_key(new)[0]} == {self.keys[0][0]} and read_key(new) not in self.keys
-            if title != "toolgate key rotation v1" or not same:
-                raise ValueError("not a rotation of this key")
-            self.ends.append(tree(size, root))
-            self.keys.append(read_key(new))
+    def rotate(self, raw: bytes) -> None:
+        (title, origin, size, root, new), _ = read_note(raw, self.keys[-1:])
+        key, end = read_key(new), tree(size, root)
+        read_note(raw, [key])
+        back = key in self.keys or (self.ends and end[0] < self.ends[-1][0])
+        if title != "toolgate key rotation v1" or {origin, key[0]} != {self.keys[0][0]} or back:
+            raise ValueError("not a rotation of this key")
+        self.ends, self.keys = [*self.ends, end], [*self.keys, key]
 
-    def checkpoint(self, raw: bytes) -> tuple[int, bytes]:
-        """Size and root of a checkpoint signed by a key in force at that size; ValueError otherwise."""
-        (origin, size, root), signed = read_note(raw, self.keys)
-        found = tree(size, root)
-        if origin != self.keys[0][0] or (max(signed) < len(self.ends) and found[0] > self.ends[max(signed)][0]):
+    def checkpoint(self, raw: bytes, cosigner: Key | None = None) -> tuple[int, bytes]:
+        (origin, size, root), newest = read_note(raw, self.keys, cosigner)
+        if origin != self.keys[0][0] or (newest < len(self.ends) and int(size) > self.ends[newest][0]):
             raise ValueError("not a checkpoint of this origin and key")
-        return found
+        return tree(size, root)
 
     def retired(self, raw: bytes) -> tuple[int, str, list[tuple[int, bytes]]]:
-        """How many records were retired, the first segment left, and the perfect subtrees over what went."""
         (title, origin, size, first, _, *peaks), _ = read_note(raw, self.keys)
-        count, widths = int(size), [1 << bit for bit in range(63, -1, -1) if int(size) >> bit & 1]
-        if title != "toolgate retired v1" or origin != self.keys[0][0]:
+        count = tree(size, "A" * 43 + "=")[0]
+        widths = [1 << bit for bit in range(63, -1, -1) if count >> bit & 1]
+        if title != "toolgate retired v1" or origin != self.keys[0][0] or not re.fullmatch(r"[0-9]{8}\.jsonl", first):
             raise ValueError("not a retirement of this origin")
         return count, first, [(width, tree("0", peak)[1]) for width, peak in zip(widths, peaks, strict=True)]
 
@@ -121,81 +112,58 @@ class Keys:
 def framing(line: bytes) -> tuple[int, str] | None:
     """(seq, origin) of a well-formed record, None for anything else."""
     try:
-        record = json.loads(line.decode("utf-8"), parse_constant=int)
-    except (ValueError, RecursionError):
+        record: Any = json.loads(line.decode("utf-8"), parse_constant=int)
+        seq, mono, time = (record[name] for name in ("seq", "mono_ns", "time"))
+        fits = type(seq) is type(mono) is int and seq >= 0 and isinstance(record["origin"], str)
+        return (seq, record["origin"]) if fits and STAMP.fullmatch(time) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    if not isinstance(record, dict) or type(record.get("seq")) is not int or record["seq"] < 0:
-        return None
-    if type(record.get("mono_ns")) is not int or not isinstance(record.get("origin"), str):
-        return None
-    if not isinstance(record.get("time"), str) or not STAMP.fullmatch(record["time"]):
-        return None
-    return record["seq"], record["origin"]
-
-
-def split_lines(segments: list[Path]) -> tuple[list[bytes], bool]:
-    """All lines, and whether the very last one is unfinished."""
-    lines, torn = list[bytes](), False
-    for segment in segments:
-        data = segment.read_bytes()
-        while data:
-            cut = data.find(b"\n", 0, LONGEST_LINE + 1)
-            if cut >= 0:
-                lines.append(data[:cut])
-                data, torn = data[cut + 1 :], False
-            else:
-                lines.append(data[: LONGEST_LINE + 1])
-                data, torn = data[LONGEST_LINE + 1 :], True
-    return (lines[:-1], True) if torn else (lines, False)
-
-
-def name_it(belongs_later: bool, stands_later: bool) -> str:
-    if belongs_later:
-        return "reordered" if stands_later else "deleted"
-    return "inserted" if stands_later else "edited"
 
 
 def by_form(origin: str, lines: list[bytes], at: int, start: int) -> Verdict:
-    shape = framing(lines[at])
-    later = shape is not None and shape[1] == origin and shape[0] > at + start
+    seq, name = framing(lines[at]) or (-1, "")
     stands = any(framing(line) == (at + start, origin) for line in lines[at + 1 :])
-    return Verdict(name_it(later, stands), at + start)
+    return Verdict(KINDS[name == origin and seq > at + start][stands], at + start)
 
 
-def verify_origin(audit: Path, checkpoints: Path, trust: Path, origin: str, pins: tuple[bytes, ...] = ()) -> Verdict:
-    """The verdict on one origin, at rest. `pins` are checkpoints that somebody else kept."""
-    start, first, peaks = 0, "", list[tuple[int, bytes]]()
+def verify_origin(
+    audit: Path, checkpoints: Path, trust: Path, origin: str, pins: tuple[bytes, ...] = (), witness: Key | None = None
+) -> Verdict:
+    """The verdict on one origin, at rest; raises where the trust folder is broken. `pins`: checkpoints kept."""
     public, note = trust / "origins" / f"{origin}.pub", checkpoints / f"{origin}.ckpt"
     if not public.exists():
         return Verdict("unknown-origin", None)
+    keys = Keys(read_key(public.read_text(encoding="utf-8")))
+    while (path := public.with_name(f"{origin}.rotation-{len(keys.keys)}")).exists():
+        keys.rotate(path.read_bytes())
+    start, first, peaks = 0, "", list[tuple[int, bytes]]()
+    files = [p for p in (audit / origin).glob("*.*") if re.fullmatch(r"[0-9]{8}\.(jsonl|leaves)", p.name)]
+    names, wrong = sorted(files), "checkpoint-invalid"  # of what is read next
     try:
-        keys = Keys(public)
-        pinned = [keys.checkpoint(pin) for pin in pins]
-        if not note.exists():
-            there = any((audit / origin).glob("*.jsonl"))
-            return Verdict("checkpoint-missing", None) if there else Verdict("rolled-back" if pins else "ok", None)
-        size, root = keys.checkpoint(note.read_bytes())
-    except ValueError:
-        return Verdict("checkpoint-invalid", None)
-    try:
-        if note.with_suffix(".retired").exists():
+        pinned = [keys.checkpoint(pin, witness) for pin in pins]
+        size, root = keys.checkpoint(note.read_bytes()) if note.exists() else (0, merkle([]))
+        wrong = "retirement-invalid"
+        if note.exists() and note.with_suffix(".retired").exists():
             start, first, peaks = keys.retired(note.with_suffix(".retired").read_bytes())
-    except ValueError:
-        return Verdict("retirement-invalid", None)
+    except (ValueError, InvalidSignature):
+        return Verdict(wrong, None)
+    if not note.exists() and any(p.suffix == ".jsonl" for p in names):
+        return Verdict("checkpoint-missing", None)
     if size < start:
         return Verdict("rolled-back", None)
-    names = [p for p in sorted((audit / origin).glob("*.*")) if re.fullmatch(r"[0-9]{8}\.(jsonl|leaves)", p.name)]
-    lines, torn = split_lines([p for p in names if p.suffix == ".jsonl" and p.name >= first])
+    pieces = [x for p in names if p.suffix == ".jsonl" and p.name >= first for x in LINE.findall(p.read_bytes())]
+    torn = bool(pieces) and not pieces[-1].endswith(b"\n")
+    lines = [piece.removesuffix(b"\n") for piece in pieces[: len(pieces) - torn]]
     side = [p for p in names if p.suffix == ".leaves"]
-    stored = b"".join(p.read_bytes() for p in side)
-    leaves = [stored[n : n + 32] for n in range(0, len(stored) - 31, 32)]
-    leaves = leaves[start if not side or side[0].stem < first[:8] else 0 :][: size - start]
+    leaves = [p.read_bytes()[n : n + 32] for p in side for n in range(0, p.stat().st_size - 31, 32)]
+    leaves = leaves[0 if side and side[0].stem >= first[:8] else start :][: size - start]
     misfit = next((n for n, line in enumerate(lines) if framing(line) != (n + start, origin)), None)
     hashes = [sha256(b"\x00" + line).digest() for line in lines]
     if len(lines) + start >= size and merkle(hashes[: size - start], peaks) == root:
+        if misfit is not None and misfit + start < size:
+            return Verdict("malformed", misfit + start)
         if misfit is not None:
-            signed = misfit + start < size
-            return Verdict("malformed", misfit + start) if signed else by_form(origin, lines, misfit, start)
+            return by_form(origin, lines, misfit, start)
         for at, expected in sorted(pinned + keys.ends):
             if at > len(lines) + start:
                 return Verdict("rolled-back", len(lines) + start)
@@ -206,31 +174,26 @@ def verify_origin(audit: Path, checkpoints: Path, trust: Path, origin: str, pins
     if len(leaves) == size - start and merkle(leaves, peaks) == root:
         if differs is None:
             return Verdict("truncated", len(lines) + start)
-        shape = framing(lines[differs])
-        later = hashes[differs] in leaves[differs + 1 :]
-        later = later or (shape is not None and shape[1] == origin and shape[0] >= size)
-        return Verdict(name_it(later, leaves[differs] in hashes[differs + 1 :]), differs + start)
-    found = []
-    if misfit is not None and misfit + start < size:
-        found.append(by_form(origin, lines, misfit, start))
-    if len(lines) + start < size:
-        found.append(Verdict("truncated", len(lines) + start))
-    elif differs is not None:
-        found.append(Verdict("edited", differs + start))
+        seq, name = framing(lines[differs]) or (-1, "")
+        later = hashes[differs] in leaves[differs + 1 :] or (name == origin and seq >= size)
+        return Verdict(KINDS[later][leaves[differs] in hashes[differs + 1 :]], differs + start)
+    short = len(lines) + start < size
+    place = len(lines) if short else differs
+    found = [by_form(origin, lines, misfit, start)] if misfit is not None and misfit + start < size else []
+    found += [] if place is None else [Verdict("truncated" if short else "edited", place + start)]
     return min(found, key=lambda verdict: verdict.seq or 0) if found else Verdict("fork", None)
 
 
-def main(audit: Path, checkpoints: Path, trust: Path, witness: Path | None = None) -> int:
-    names = {p.name for p in audit.iterdir() if p.is_dir() and any(p.glob("*.jsonl"))}
-    names |= {p.stem for p in checkpoints.glob("*.ckpt")} | {p.stem for p in (trust / "origins").glob("*.pub")}
-    bad = 0
-    for name in sorted(names):
-        kept = [witness / f"{name}.ckpt"] if witness else []
-        verdict = verify_origin(audit, checkpoints, trust, name, tuple(p.read_bytes() for p in kept if p.exists()))
+def main(audit: Path, checkpoints: Path, trust: Path, notes: Path | None = None, key: Path | None = None) -> int:
+    witness, bad = read_key(key.read_text(encoding="utf-8"), kind=4) if key else None, 0
+    left = {p.stem for p in (*checkpoints.glob("*.ckpt"), *(trust / "origins").glob("*.pub"))}
+    for name in sorted(left | {p.parent.name for p in audit.glob("*/*.jsonl")}):
+        kept = tuple(p.read_bytes() for p in [notes / f"{name}.ckpt"] if p.exists()) if notes else ()
+        verdict = verify_origin(audit, checkpoints, trust, name, kept, witness)
         bad |= verdict.kind != "ok"
         print(ascii(name), verdict.kind, "" if verdict.seq is None else verdict.seq)
     return bad
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:5])))
+    sys.exit(main(*map(Path, sys.argv[1:6])))

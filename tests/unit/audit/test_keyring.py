@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 
 from gateway.audit.damage import Kind
 from gateway.audit.errors import KeyProblem, LogDamaged, NoteInvalid
@@ -115,7 +116,8 @@ def test_c119_forged_rotations_are_refused(tmp_path: Path) -> None:
         rotation_path(public, 1).write_bytes(note)
         with pytest.raises(KeyProblem, match="no valid rotation"):
             load_keyrings(desk.trust)
-        assert verify_origin(desk.audit, desk.checkpoints, desk.trust, "gw").kind == "checkpoint-invalid"
+        with pytest.raises((ValueError, InvalidSignature)):
+            verify_origin(desk.audit, desk.checkpoints, desk.trust, "gw")
 
 
 def test_c119_lost_key_stops_the_origin_and_leaves_it_provable(tmp_path: Path) -> None:
