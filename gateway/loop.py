@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from gateway.domain.call import Denied, Outcome, Parked, Released
+from gateway.domain.call import Denied, Outcome, Parked, Released, ToolCall
 from gateway.domain.decision import ReasonCode, StopReason
 from gateway.domain.errors import AuditUnavailable, ComponentFault, UsageError
 from gateway.domain.event import AnswerChecked, LoopEnded
@@ -36,6 +36,7 @@ _TELL_USER: dict[StopReason, str] = {
     StopReason.TURN_BUDGET: "The assistant took too many steps and was stopped.",
     StopReason.CALL_BUDGET: "The assistant used all the actions it may take in this conversation.",
     StopReason.TOO_MANY_DENIALS: "The assistant kept asking for things it may not do and was stopped.",
+    StopReason.REPEATED_DENIAL: "The assistant kept asking for one thing that it may not do and was stopped.",
     StopReason.KILL_SWITCH: "The assistant's actions are switched off at the moment.",
     StopReason.MODEL_REFUSED: "The assistant declined this request.",
     StopReason.ANSWER_REFUSED: "The assistant's answer was held back because it held something confidential.",
@@ -196,7 +197,19 @@ class _Loop:
             else Held(call.id, outcome.tool, "", content(outcome))
             for call, outcome in zip(turn.calls, outcomes, strict=True)
         ]
-        return await self._go_on(outcomes)
+        return await self._go_on(outcomes, repeated=self._repeated(turn.calls, outcomes))
+
+    def _repeated(self, calls: Sequence[ToolCall], outcomes: Sequence[Outcome]) -> bool:
+        """Count each denial of this run; True once the very same call got the same no as often as it may be made."""
+        engine, counted = self._session.engine, self._so_far.denied
+        most = 0
+        for call, outcome in zip(calls, outcomes, strict=True):
+            if isinstance(outcome, Denied):
+                asked = repr((call.name, call.arguments, outcome.refusal.reason.value))
+                key = engine.key.digest(asked.encode("utf-8", "backslashreplace"), domain=b"denied")
+                counted[key] = counted.get(key, 0) + 1
+                most = max(most, counted[key])
+        return most >= engine.policy().repeats
 
     def _may_ask_again(self) -> bool:
         """A turn that our own token limit cut off may be asked for once more, with twice as many."""
@@ -214,11 +227,13 @@ class _Loop:
                     self._so_far.held[index] = Held(each.call_id, each.tool, each.request_id, content(outcome))
         return await self._go_on(outcomes)
 
-    async def _go_on(self, outcomes: Sequence[Outcome]) -> Ended | None:
+    async def _go_on(self, outcomes: Sequence[Outcome], *, repeated: bool = False) -> Ended | None:
         """Answer the turn that is held, in the model's order, or keep holding it while somebody has to decide."""
         now = self._so_far
         reasons = [each.refusal.reason for each in outcomes if isinstance(each, Denied)]
         ends = [_ENDS[reason] for reason in reasons if reason in _ENDS]
+        if repeated:
+            ends.append(StopReason.REPEATED_DENIAL)
         hands_over = self._session.engine.policy().requests.hands_over
         if any(isinstance(each, Released) and each.failure is None and each.tool in hands_over for each in outcomes):
             ends.append(StopReason.HANDED_OVER)

@@ -56,6 +56,7 @@ class Progress:
     calls: int = 0
     pending: list[str] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
+    denied: dict[str, int] = field(default_factory=dict)  # by the digest of a call and its no: how often
 
 
 @final
@@ -98,6 +99,7 @@ def pause(progress: Progress, sealer: Sealer, place: tuple[str, str | None, str]
         "turns": progress.turns,
         "calls": progress.calls,
         "pending": progress.pending,
+        "denied": progress.denied,
         "held": [[each.call_id, each.tool, each.request_id, each.content] for each in progress.held],
     }
     sealed = sealer.seal(json.dumps(inside).encode(), _aad(place, public))

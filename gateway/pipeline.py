@@ -209,7 +209,7 @@ class Passage:
         to = self.to
         why_not = to.execute.unready(validated.contract.name)
         if why_not is not None:
-            return await self.deny(Refusal(Step.EXECUTE, why_not.reason, NOT_NOW, detail=why_not.detail))
+            return await self.deny(why_not)
         cleared = await to.clear(validated, self.waits)  # 5
         if isinstance(cleared, Refusal):
             return await self.deny(cleared)

@@ -64,6 +64,7 @@ class Policy:
     desk: Desk
     inline: frozenset[str]
     turns_per_run: int
+    repeats: int
     on_secret: Literal["refuse", "mask", "hand_over"]
     requests: RequestRules
 

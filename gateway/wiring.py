@@ -301,6 +301,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         desk=Desk(runtime.store, rules, sealer=runtime.keys, clock=runtime.clock, newest_log_ns=newest),
         inline=frozenset(tool for tool, each in contracts.items() if each.execution.inline),
         turns_per_run=settings.loop.turns_per_run,
+        repeats=settings.loop.repeats,
         on_secret=settings.answer.on_secret,
         requests=request_rules(settings, contracts),
     )

@@ -132,7 +132,7 @@ def gateway_with(base: Path, *tools: Tool, log: Log | None = None, **more: Any) 
         yield gateway
 
 
-def vote(base: Path, *request_ids: str, by: str = "bob", verdict: Any = "approve") -> None:
+def vote(base: Path, *request_ids: str, by: str = "bob", verdict: Any = "approve", comment: str = "") -> None:
     """An approver looks at each request and signs, as the command line does."""
     with Office.open(base / "policies", base / "home") as office:
         desk = office.desk()
@@ -140,7 +140,12 @@ def vote(base: Path, *request_ids: str, by: str = "bob", verdict: Any = "approve
             view = desk.show(request_id)
             assert view is not None
             ballot = desk.ballot(
-                request_id, verdict, voter=by, sign_with=person(base / "people", by).sign, shown=view.digest
+                request_id,
+                verdict,
+                voter=by,
+                sign_with=person(base / "people", by).sign,
+                comment=comment,
+                shown=view.digest,
             )
             office.record(desk.event(ballot))
             desk.cast(ballot)

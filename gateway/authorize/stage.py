@@ -12,7 +12,7 @@ from typing import assert_never, final
 
 from gateway.authorize.grants import DeniedByRule, Granted, Grants, NotGranted
 from gateway.domain.call import AuthorizedCall, ContractRef, ParsedCall
-from gateway.domain.decision import TOOL_NOT_AVAILABLE, Provenance, ReasonCode, Refusal, Step
+from gateway.domain.decision import TOOL_NOT_AVAILABLE, USE_THE_LIST, Provenance, ReasonCode, Refusal, Step
 from gateway.domain.ids import Principal
 from gateway.policy.casbin_files import Action
 
@@ -63,4 +63,4 @@ def _refused(decision: NotGranted | DeniedByRule, action: Action) -> Refusal:
 
 def _refusal(reason: ReasonCode, detail: str, row: Provenance | None = None) -> Refusal:
     """The reason and the detail are for the record; the model reads the same words whatever they are."""
-    return Refusal(Step.AUTHORIZE, reason, TOOL_NOT_AVAILABLE, detail=detail, rule=row)
+    return Refusal(Step.AUTHORIZE, reason, TOOL_NOT_AVAILABLE, USE_THE_LIST, detail, row)

@@ -13,7 +13,7 @@ def no(reason: ReasonCode, message: str, detail: str = "", suggestion: str = "")
 
 def request_unknown(detail: str) -> Refusal:
     """Not yours, not of this conversation, or not there at all: one answer."""
-    return no(ReasonCode.REQUEST_UNKNOWN, "There is no such request.", detail)
+    return no(ReasonCode.REQUEST_UNKNOWN, "There is no such request.", detail, "Make the call anew if it is wanted.")
 
 
 def may_not_park() -> Refusal:
@@ -43,12 +43,22 @@ def invalid(detail: str) -> Refusal:
 
 
 def expired(detail: str) -> Refusal:
-    return no(ReasonCode.APPROVAL_EXPIRED, "Nobody agreed to this call in time.", detail)
+    return no(
+        ReasonCode.APPROVAL_EXPIRED,
+        "Nobody agreed to this call in time.",
+        detail,
+        "Tell the user. Ask again only if it is still wanted.",
+    )
 
 
 def denied(comment: str, by: str) -> Refusal:
     said = f' They wrote: "{visible(comment)}"' if comment else ""
-    return no(ReasonCode.APPROVAL_DENIED, f"A person refused this call.{said}", f"denied by {by}")
+    return no(
+        ReasonCode.APPROVAL_DENIED,
+        f"A person refused this call.{said}",
+        f"denied by {by}",
+        "Do not ask for it again unless the user wants something else. Tell the user.",
+    )
 
 
 def busy() -> Refusal:

@@ -86,7 +86,6 @@ _PUBLIC: dict[ReasonCode, str] = {
     ReasonCode.FACT_UNAVAILABLE: "temporarily_unavailable",
     ReasonCode.AUDIT_UNAVAILABLE: "temporarily_unavailable",
     ReasonCode.STATE_UNAVAILABLE: "temporarily_unavailable",
-    ReasonCode.SANDBOX_UNAVAILABLE: "temporarily_unavailable",
     ReasonCode.NOT_REGISTERED: "temporarily_unavailable",
     ReasonCode.INTERNAL_ERROR: "temporarily_unavailable",
     ReasonCode.OVERLOADED: "temporarily_unavailable",
@@ -109,6 +108,7 @@ class StopReason(StrEnum):
     TURN_BUDGET = "turn_budget"
     CALL_BUDGET = "call_budget"
     TOO_MANY_DENIALS = "too_many_denials"
+    REPEATED_DENIAL = "repeated_denial"
     KILL_SWITCH = "kill_switch"
     MODEL_REFUSED = "model_refused"
     MODEL_FAILED = "model_failed"
@@ -179,4 +179,5 @@ class Permit:
 
 ORDER = "order"
 TOOL_NOT_AVAILABLE = "This tool is not available to you."
+USE_THE_LIST = "Use a tool of your list, or say that you cannot do this."
 NOT_NOW = "The service cannot take this call now."  # whatever component is at fault: all of them read alike (I7)

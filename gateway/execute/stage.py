@@ -22,6 +22,7 @@ from gateway.domain.canonical import canonical
 from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step
 from gateway.domain.errors import ComponentFault, described
 from gateway.domain.waits import DeadlineExceeded, Waits
+from gateway.execute import words
 from gateway.execute.encode import Encoded, encode_result
 from gateway.execute.port import Caller, CodeRunner
 from gateway.execute.registry import Registered, Registry
@@ -40,7 +41,6 @@ class Running(NamedTuple):
 CURRENT: ContextVar[Running | None] = ContextVar("toolgate_running_call", default=None)
 """Set while a tool runs, so that a call made inside it is known to be nested (C085, C141)."""
 
-TOOL_FAILED = "The tool failed."
 RETRY_AFTER_S = (1.0, 2.0, 4.0)
 SANDBOX_GRACE_S = 30.0  # create, start and remove around the code's own deadline
 GRACE_S = 60.0  # facts, turns, the log and the sandbox around a tool's own deadline
@@ -89,7 +89,8 @@ class Execute:
         if door.execution.sandbox is not None:
             if door.runner is not None:
                 return None
-            return Refusal(Step.EXECUTE, ReasonCode.SANDBOX_UNAVAILABLE, NOT_NOW, detail=door.why_no_runner)
+            said = words.failure("sandbox_unavailable", door.why_no_runner)
+            return Refusal(Step.EXECUTE, ReasonCode.SANDBOX_UNAVAILABLE, said.message, said.suggestion, said.detail)
         if self._registry.get(tool) is not None:
             return None
         detail = f"no function is registered as {tool!r}; call gateway.register"
@@ -156,7 +157,7 @@ class Execute:
     ) -> Executed | Ambiguous:
         runner = door.runner
         if runner is None:
-            return _failed(call, "temporarily_unavailable", "no sandbox is available")
+            return _failed(call, "sandbox_unavailable", door.why_no_runner)
         code, limit, stateful = arguments["code"], door.execution.deadline_s, door.execution.stateful
         caller, cancel = asking(call.ctx), threading.Event()
         try:
@@ -174,7 +175,7 @@ class Execute:
         finally:
             cancel.set()  # nobody waits any more: what still runs is ended
         body = encode_result(run.value).body
-        failure = None if run.ok else Failure(run.code, "The code did not finish.", detail=run.code)
+        failure = None if run.ok else words.failure(run.code, run.code)
         return Executed(call.ctx, call, body, failure, run.evidence)
 
 
@@ -224,4 +225,4 @@ def _late(call: StartedCall, door: Door, *, began: bool) -> Executed | Ambiguous
 
 
 def _failed(call: StartedCall, code: str, detail: str) -> Executed:
-    return Executed(call.ctx, call, b"", Failure(code, TOOL_FAILED, "Try something else, or tell the user.", detail))
+    return Executed(call.ctx, call, b"", words.failure(code, detail))

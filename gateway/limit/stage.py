@@ -57,14 +57,14 @@ class Limit:
             return Refusal(
                 Step.LIMIT,
                 ReasonCode.CALL_BUDGET,
-                f"This conversation has used its {self._loop.calls_per_conversation} tool calls.",
+                f"This conversation has used all its tool calls ({self._loop.calls_per_conversation}).",
                 "Stop calling tools and answer with what you have.",
             )
         if own.per_conversation is not None and usage.tools.get(tool, 0) >= own.per_conversation:
             return Refusal(
                 Step.LIMIT,
                 ReasonCode.TOOL_BUDGET,
-                f"This tool may be called {own.per_conversation} times in a conversation.",
+                f"This tool may be called {_times(own.per_conversation)} in a conversation.",
                 "Go on without it.",
             )
         most = own.repeats if own.repeats is not None else self._loop.repeats
@@ -72,14 +72,18 @@ class Limit:
             return Refusal(
                 Step.LIMIT,
                 ReasonCode.REPEATED_CALL,
-                f"The same call was made {same} times already.",
+                f"The same call was made {_times(same)} already.",
                 "Use the earlier result, or change the arguments.",
             )
         if minute is not None and own.per_minute is not None and len(minute) >= own.per_minute:
             return Refusal(
                 Step.LIMIT,
                 ReasonCode.RATE_LIMITED,
-                f"{tool} may be called {own.per_minute} times a minute.",
+                f"{tool} may be called {_times(own.per_minute)} a minute.",
                 "Wait a minute, or go on without it.",
             )
         return None
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

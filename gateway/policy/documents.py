@@ -40,6 +40,13 @@ class Rule(Document):
     tell_model: Text = Field(description="What the model reads. It must reveal nothing the principal may not know.")
     tell_people: Text | None = Field(default=None, description="What an approver or operator reads.")
     suggestion: Text | None = Field(default=None, description="What the model could do instead.")
+    candidates: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")] | None = (
+        Field(
+            default=None,
+            description="`fact` or `fact.field`: a list of what this principal could have meant, offered to the model. "
+            "The fact takes no arguments, so that the offer says nothing about what was asked for.",
+        )
+    )
 
 
 class Fact(Document):
@@ -168,6 +175,9 @@ class Contract(Document):
         for index, one in enumerate(ids):
             if one in ids[:index]:
                 raise Misplaced(f"two rules have the id {one!r}", "rules", index, "id")
+        for index, rule in enumerate(self.rules):
+            if rule.candidates is not None:
+                self._may_offer(rule, index)
         if self.execution.retries and not self.idempotent:
             message = "`retries` needs `idempotent: true`: only such a call may be made twice"
             raise Misplaced(message, "execution", "retries")
@@ -188,6 +198,19 @@ class Contract(Document):
         if self.free_text:
             self._is_free_text()
         return self
+
+    def _may_offer(self, rule: Rule, index: int) -> None:
+        """What is offered may depend on who asks and never on what was asked for: else it tells what exists (I7)."""
+        name = str(rule.candidates).partition(".")[0]
+        if name not in self.facts or self.facts[name].args:
+            message = f"`candidates` names a fact that takes no arguments; {name!r} is none of this contract's"
+            if name in self.facts:
+                message = (
+                    f"the fact {name!r} takes arguments, so what it offers would tell what exists. Use one without"
+                )
+            raise Misplaced(message, "rules", index, "candidates")
+        if rule.otherwise != "deny":
+            raise Misplaced("`candidates` are offered by a rule that denies", "rules", index, "candidates")
 
     def _is_free_text(self) -> None:
         properties = self.parameters.get("properties")

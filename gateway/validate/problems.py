@@ -23,6 +23,7 @@ MAX_PROBLEMS = 5
 MAX_OPTIONS = 20  # allowed values listed in one message
 MAX_NAME = 64  # characters of a name the model made up
 MAX_COMPARED = 200  # characters of a value compared with the allowed ones
+MAX_DESCRIPTION = 200  # characters of the contract's own description, repeated
 
 _EXAMPLES = {
     "date": "2026-01-31",
@@ -88,17 +89,30 @@ def _problem(error: jsonschema_rs.ValidationError, schema: Node, hidden: frozens
             options = node["enum"] if error.kind.name == "enum" else [node["const"]]
             return _choice(path, options, None if secret else error.instance)
         case "type":
-            return Problem(path, f"must be {_types(details['types'])}, not {_kind(error.instance)}")
+            return Problem(path, f"must be {_types(details['types'])}, not {_kind(error.instance)}", _by_example(node))
         case name:
-            return Problem(path, _expected(name, node, details))
+            return Problem(path, _expected(name, node, details), _by_example(node))
 
 
 def _missing(path: str, name: str, node: Node, *, secret: bool) -> Problem:
     if secret:
         return Problem(path, "a required field is missing")
-    described = node.get("properties", {}).get(name, {}).get("description", "")
-    about = f" ({described[:120]})" if described else ""
-    return Problem(_join(path, name), MISSING, f"Add `{name}`{about}.")
+    wanted = node.get("properties", {}).get(name, {})
+    described = wanted.get("description", "")
+    about = f" ({described[:MAX_DESCRIPTION].rstrip('.')})" if described else ""
+    return Problem(_join(path, name), MISSING, f"Add `{name}`{about}{_such_as(wanted)}.")
+
+
+def _such_as(node: Node) -> str:
+    examples = node.get("examples")
+    return f", such as {_spell(examples[0])}" if isinstance(examples, list) and examples else ""
+
+
+def _by_example(node: Node) -> str:
+    """What the contract itself says of a value: its unit or meaning, and an example."""
+    described = str(node.get("description", "")).strip()[:MAX_DESCRIPTION]
+    example = _such_as(node).removeprefix(", such as ")
+    return " ".join(filter(None, (described, f"For example: {example}." if example else "")))
 
 
 def _unknown(path: str, unexpected: list[str], node: Node) -> Problem:

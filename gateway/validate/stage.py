@@ -8,6 +8,7 @@ closed on every way out but success, and then by `close`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -28,6 +29,10 @@ from gateway.validate.rules import RuleError, Scope
 
 MAX_EFFECTIVE_BYTES = 2 << 20  # twice what may be sent; with its facts it still fits into one record
 NOT_NOW = "This call could not be checked, so it was not made."
+TELL_USER = "Do not look for a way around it; tell the user."
+MAX_CANDIDATES = 10
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/#-]{0,63}\Z")  # no blanks: a sentence is no name
 
 
 @final
@@ -204,11 +209,23 @@ def _denied(rule: ContractRule, told: dict[str, object]) -> Refusal:
         Step.VALIDATE,
         ReasonCode.RULE,
         said.tell_model,
-        said.suggestion or "",
+        " ".join(filter(None, (said.suggestion, _offer(said.candidates, told)))) or TELL_USER,
         detail=said.tell_people or f"rule `{said.id}` does not hold",
         rule=rule.source,
         facts=told,
     )
+
+
+def _offer(candidates: str | None, facts: dict[str, object]) -> str:
+    """What this principal could have meant. Only what reads like a name is passed on: data must not pose as advice."""
+    if candidates is None:
+        return ""
+    found: object = facts
+    for name in candidates.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    listed = [str(each) for each in found if type(each) in (str, int)] if isinstance(found, list) else []
+    named = [each for each in listed if _NAME.match(each)][:MAX_CANDIDATES]
+    return f"Use one of: {', '.join(named)}." if named else ""
 
 
 def _rule_failed(rule: ContractRule, why: str, told: dict[str, object]) -> Refusal:
