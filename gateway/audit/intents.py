@@ -53,8 +53,8 @@ def logged_calls(audit_root: Path, origins: Iterable[str]) -> dict[str, LoggedCa
     calls: dict[str, LoggedCall] = {}
     settled: dict[tuple[str, str], str] = {}
     for origin in origins:
-        for stored in read_origin(audit_root, origin):
-            if stored.record is None or not any(mark in stored.line for mark in _ABOUT):
+        for stored in read_origin(audit_root, origin, marks=_ABOUT):
+            if stored.record is None:
                 continue
             try:
                 _note(origin, stored.seq, stored.record, calls, settled)

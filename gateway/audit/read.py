@@ -18,8 +18,10 @@ class Stored(NamedTuple):
     record: dict[str, Any] | None
 
 
-def read_origin(audit_root: Path, origin: str) -> Iterator[Stored]:
+def read_origin(audit_root: Path, origin: str, *, marks: tuple[bytes, ...] = ()) -> Iterator[Stored]:
     """Every finished line in order; `seq` is its place, which damage may have made differ from `record["seq"]`.
+
+    `marks`: lines that hold none of them are left out, undecoded. A mark may also stand in some value's text.
 
     Where the first segments were retired, counting begins at what the first one left says of itself.
 
@@ -32,6 +34,8 @@ def read_origin(audit_root: Path, origin: str) -> Iterator[Stored]:
     for index, data, torn in numbered(segments, start):
         if torn:
             return
+        if marks and not any(mark in data for mark in marks):
+            continue
         try:
             yield Stored(index, data, decode(data))
         except ValueError:

@@ -7,31 +7,36 @@ where a path guard would open a file an empty one stands.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, TypeVar, TypeVarTuple, final
 
 from gateway.authorize.casbin_oracle import checked_grants
 from gateway.authorize.stage import Authorize
 from gateway.clock import SystemClock
 from gateway.domain.call import CallContext, RawCall
-from gateway.domain.decision import Provenance, Refusal
-from gateway.domain.errors import PolicyError
+from gateway.domain.decision import Provenance, Refusal, Step
+from gateway.domain.errors import PolicyError, UsageError
 from gateway.domain.ids import Principal
 from gateway.domain.keyed import KEY_BYTES, DigestKey
 from gateway.domain.session_view import SessionView
 from gateway.limit.counters import Counters
 from gateway.limit.stage import Limit
 from gateway.parse.stage import Parse
+from gateway.policy.collecting import without_collecting
 from gateway.policy.documents import Contract, PathGuard
 from gateway.policy.policy_set import PolicySet
-from gateway.validate.contract import CompiledContract
+from gateway.validate.contract import CompiledContract, ContractRule
 from gateway.validate.facts import FactContext, Facts
 from gateway.validate.guards.network import StandIn
 from gateway.validate.stage import Validate
-from gateway.waiting import Blocking, OwnLoop, Workers, drive
+from gateway.waiting import drive
 from gateway.wiring import compile_contracts, named_roots
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 Decision = Literal["allow", "deny", "escalate"]
 
@@ -63,44 +68,68 @@ class Passed:
 @final
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What would become of the call. `refusal` is set for a denial, `needs` for an escalation."""
+    """What would become of the call. `refusal` is set for a denial, `needs` for an escalation.
+
+    `grant` is the row that let it pass step 2, `effective` the arguments that step 4 took, as canonical JSON. `asked`
+    are the contract's rules, `rules` those that decided.
+    """
 
     decision: Decision
-    passed: tuple[Passed, ...]
-    refusal: Refusal | None
-    needs: tuple[str, ...]
-    rules: tuple[Provenance, ...]
+    refusal: Refusal | None = None
+    grant: Provenance | None = None
+    effective: bytes | None = None
+    asked: tuple[ContractRule, ...] = ()
+    needs: tuple[str, ...] = ()
+    rules: tuple[Provenance, ...] = ()
 
     @property
     def reason(self) -> str:
         return self.refusal.reason.value if self.refusal is not None else ""
 
+    @property
+    def passed(self) -> tuple[Passed, ...]:
+        """Every step that was passed, in order."""
+        found = []
+        if self.refusal is None or self.refusal.step > Step.PARSE:
+            found.append(Passed("1 parse", "strict JSON"))
+        if self.grant is not None:
+            found.append(Passed("2 authorize", str(self.grant)))
+        if self.effective is not None:
+            found.append(Passed("4 validate", f"schema: {self.effective.decode()}"))
+        if self.refusal is None:
+            found += [Passed("4 validate", str(rule.source)) for rule in self.asked]
+        return tuple(found)
+
 
 @final
 class DryRun:
-    """Judges calls under one policy set. Close it, or use it as a context manager."""
+    """Judges calls under one policy set, one at a time. Close it, or use it as a context manager."""
 
     def __init__(self, policy: PolicySet) -> None:
         """Raises PolicyError."""
         self.policy = policy
-        self.grants = checked_grants(policy.access)
-        self._folder = tempfile.TemporaryDirectory(prefix="toolgate-dry-")
-        roots = {name: str(Path(self._folder.name, name)) for name in named_roots(policy)}
-        self.contracts: Mapping[str, CompiledContract] = compile_contracts(policy, roots, StandIn())
+        with without_collecting():
+            self.grants = checked_grants(policy.access)
+            self._folder = tempfile.TemporaryDirectory(prefix="toolgate-dry-")
+            roots = {name: str(Path(self._folder.name, name)) for name in named_roots(policy)}
+            self.contracts: Mapping[str, CompiledContract] = compile_contracts(policy, roots, StandIn())
         self._roots = roots
         self._key = DigestKey(bytes(KEY_BYTES))  # digests of a dry run go nowhere
         self._parse = Parse(policy.settings.arguments, self._key)
         self._authorize = Authorize(self.grants, policy.refs())
+        self._limits = {tool: loaded.contract.limits for tool, loaded in policy.contracts.items()}
         self._clock = SystemClock()
-        self._workers = Workers(1)
-        self._loop = OwnLoop()
+        self._given: dict[str, object] = {}
+        facts = Facts()
+        asked = [fact for loaded in policy.contracts.values() for fact in loaded.contract.facts.values()]
+        for provider in {fact.provider for fact in asked}:
+            facts.register(provider, _Given(provider, self._given))
+        self._validate = Validate(self.contracts, self._key, facts)
 
     def __enter__(self) -> DryRun:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._workers.close()
-        self._loop.close()
         self._folder.cleanup()
 
     def judge(self, asked: Question) -> Verdict:
@@ -118,44 +147,40 @@ class DryRun:
             now.boot_ns,
             fallback=asked.fallback,
         )
-        passed: list[Passed] = []
         parsed = self._parse(RawCall(ctx, asked.tool, asked.arguments))
         if isinstance(parsed, Refusal):
-            return _denied(parsed, passed)
-        passed.append(Passed("1 parse", "strict JSON"))
+            return _denied(parsed)
         authorized = self._authorize(parsed)
         if isinstance(authorized, Refusal):
-            return _denied(authorized, passed)
-        passed.append(Passed("2 authorize", str(authorized.grant)))
-        compiled = self.contracts[asked.tool]
+            return _denied(authorized)
+        grant = authorized.grant
         counters = Counters()
         counters.of(asked.principal, asked.conversation).calls = asked.calls - 1
-        own = {asked.tool: self.policy.contracts[asked.tool].contract.limits}
-        limited = Limit(self.policy.settings.loop, own, counters)(authorized)
+        limited = Limit(self.policy.settings.loop, self._limits, counters)(authorized)
         if isinstance(limited, Refusal):
-            return _denied(limited, passed)
-        facts = self._facts(self.policy.contracts[asked.tool].contract, asked)
-        validate = Validate(self.contracts, self._key, facts)
-        shaped = validate.shape(limited)
+            return _denied(limited, grant)
+        contract = self.policy.contracts[asked.tool].contract
+        self._give(contract, asked)
+        shaped = self._validate.shape(limited)
         if isinstance(shaped, Refusal):
-            return _denied(shaped, passed)
-        passed.append(Passed("4 validate", f"schema: {shaped.effective.decode()}"))
-        self._stand_in(asked.tool, compiled.fresh(shaped.effective))
+            return _denied(shaped, grant)
+        compiled = self.contracts[asked.tool]
+        if contract.guards:
+            self._stand_in(contract, compiled.fresh(shaped.effective))
         view = SessionView(asked.conversation, asked.calls, self._authorize.roles(ctx.principal))
-        judged = drive(validate.judge(shaped, Blocking(self._workers, self._loop), view, 0))
+        judged = drive(self._validate.judge(shaped, _AtHand(), view, 0))
         if isinstance(judged, Refusal):
-            return _denied(judged, passed)
-        validate.close(judged)
-        passed += [Passed("4 validate", str(rule.source)) for rule in compiled.rules]
+            return _denied(judged, grant, shaped.effective)
+        self._validate.close(judged)
         if not judged.obligations:
-            return Verdict("allow", tuple(passed), None, (), ())
+            return Verdict("allow", None, grant, shaped.effective, compiled.rules)
         rules = tuple(each.rule for each in judged.obligations if each.rule is not None)
         needs = tuple(f"{each.kind}: {each.why}" for each in judged.obligations)
-        return Verdict("escalate", tuple(passed), None, needs, rules)
+        return Verdict("escalate", None, grant, shaped.effective, compiled.rules, needs, rules)
 
-    def _stand_in(self, tool: str, arguments: Mapping[str, object]) -> None:
+    def _stand_in(self, contract: Contract, arguments: Mapping[str, object]) -> None:
         """Put an empty file where a guarded path points, if it points beneath its root at all."""
-        for name, guard in self.policy.contracts[tool].contract.guards.items():
+        for name, guard in contract.guards.items():
             value = arguments.get(name)
             if not isinstance(guard, PathGuard) or not isinstance(value, str):
                 continue
@@ -166,35 +191,70 @@ class DryRun:
                 root.joinpath(*parts[:-1]).mkdir(parents=True, exist_ok=True)
                 root.joinpath(*parts).touch()
 
-    def _facts(self, contract: Contract, asked: Question) -> Facts:
-        """Providers that give what the question gives."""
+    def _give(self, contract: Contract, asked: Question) -> None:
+        """Have the providers give what the question gives, and nothing else."""
+        self._given.clear()
+        if not contract.facts and not asked.facts:
+            return
         given = asked.facts or {}
         unknown = sorted(set(given) - set(contract.facts))
         if unknown:
             raise PolicyError(f"{contract.tool} asks for no fact {unknown[0]!r}")
-        by_provider: dict[str, object] = {}
         for name, fact in contract.facts.items():
             if name not in given:
                 continue
-            if fact.provider in by_provider and by_provider[fact.provider] != given[name]:
+            if fact.provider in self._given and self._given[fact.provider] != given[name]:
                 raise PolicyError(
                     f"two facts of {contract.tool} come from provider {fact.provider!r}; give them one value"
                 )
-            by_provider[fact.provider] = given[name]
-        facts = Facts()
-        for provider, value in by_provider.items():
-            facts.register(provider, _Constant(value))
-        return facts
+            self._given[fact.provider] = given[name]
 
 
-class _Constant:
-    def __init__(self, value: object) -> None:
-        self.value = value
+@final
+class _Given:
+    """A provider that gives what the question under way gives."""
+
+    def __init__(self, name: str, given: Mapping[str, object]) -> None:
+        self._name = name
+        self._given = given
 
     def __call__(self, _: FactContext, **__: object) -> object:
-        return self.value
+        if self._name not in self._given:
+            raise LookupError("the question gives no such fact")
+        return self._given[self._name]
 
 
-def _denied(refusal: Refusal, passed: list[Passed]) -> Verdict:
+@final
+class _AtHand:
+    """Waits for nothing: every fact is at hand, so no thread is needed (a tenth of the time)."""
+
+    def interrupted(self) -> BaseException | None:
+        return None
+
+    async def either(
+        self,
+        blocking: Callable[[*Ts], T],
+        awaited: Callable[[*Ts], Coroutine[Any, Any, T]],  # noqa: ARG002
+        *args: *Ts,
+    ) -> T:
+        return blocking(*args)
+
+    async def blocking(self, work: Callable[[], T]) -> T:
+        return work()
+
+    async def worker(self, work: Callable[[], T], deadline_s: float) -> T:  # noqa: ARG002
+        return work()
+
+    async def awaitable(self, make: Callable[[], Awaitable[T]], deadline_s: float) -> T:  # noqa: ARG002
+        raise UsageError("a dry run awaits nobody")
+
+    async def future(self, future: Future[T], deadline_s: float) -> T:
+        return future.result(deadline_s)
+
+    async def sleep(self, seconds: float) -> None:  # noqa: ARG002
+        raise UsageError("a dry run sleeps for nobody")
+
+
+def _denied(refusal: Refusal, grant: Provenance | None = None, effective: bytes | None = None) -> Verdict:
     rules = (refusal.rule,) if refusal.rule is not None else ()
-    return Verdict("deny", tuple(passed), refusal, (), rules)
+    return Verdict("deny", refusal, grant, effective, rules=rules)

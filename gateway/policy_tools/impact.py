@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final
+
+import orjson
 
 from gateway.audit.intents import origins_in
 from gateway.audit.read import read_origin
@@ -22,6 +24,7 @@ from gateway.policy_tools.dry import Decision, DryRun, Question
 # Denials that say something about the policy; the others were about load, limits, grants or faults.
 _OF_POLICY: Final = frozenset({"unknown_tool", "not_granted", "deny_rule", "schema", "guard", "rule", "rule_error"})
 _OF_ACCESS: Final = frozenset({"unknown_tool", "not_granted", "deny_rule"})  # denied before arguments were looked at
+_DECIDED: Final = (b'"kind":"call.intent"', b'"kind":"call.denied"', b'"kind":"approval.requested"')
 _ORDER: Final = {("deny", "allow"): 0, ("deny", "escalate"): 1, ("escalate", "allow"): 2, ("allow", "escalate"): 3}
 
 
@@ -78,7 +81,7 @@ def recorded_calls(audit_root: Path) -> Iterator[Recorded]:
     """Every call that was decided, in every origin, once: by its intent, its denial, or its request for approval."""
     for origin in origins_in(audit_root):
         asked: set[str] = set()
-        for stored in read_origin(audit_root, origin):
+        for stored in read_origin(audit_root, origin, marks=_DECIDED):
             record = stored.record
             if record is None:
                 continue
@@ -105,7 +108,7 @@ def impact(candidate: PolicySet, calls: Iterable[Recorded]) -> Impact:
                 found.undecidable[call.why_not] += 1
                 continue
             try:
-                verdict = run.judge(call.question)
+                verdict = run.judge(replace(call.question, arguments=orjson.dumps(call.question.arguments)))
             except (PolicyError, UsageError) as error:
                 found.undecidable[str(error)] += 1
                 continue

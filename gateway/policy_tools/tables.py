@@ -113,7 +113,8 @@ def run_tables(policy: PolicySet, tables: list[tuple[YamlDocument, Table]]) -> R
                 except (PolicyError, UsageError) as error:
                     results.append(Result(document.file, line, table.table, case, None, str(error)))
                     continue
-                met |= {passed.why for passed in verdict.passed if passed.step == "2 authorize"}
+                if verdict.grant is not None:
+                    met.add(str(verdict.grant))
                 met |= {str(rule) for rule in verdict.rules}
                 results.append(Result(document.file, line, table.table, case, verdict, _problem(case, verdict)))
         rules = [str(rule.source) for compiled in run.contracts.values() for rule in compiled.rules]

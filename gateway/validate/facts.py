@@ -74,6 +74,8 @@ class Facts:
         for name, fact in wanted.items():
             given = arguments()
             handed = {argument: given.get(argument) for argument in fact.args}
+            if len(wanted) == 1:
+                return {name: await self._ask(name, fact, handed, ctx, waits)}
             question = canonical([fact.provider, handed])
             if question not in known:
                 known[question] = await self._ask(name, fact, handed, ctx, waits)
