@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.alarm import alarm
 from gateway.audit.damage import Kind
-from gateway.audit.intents import logged_calls, origins_in
+from gateway.audit.errors import LogDamaged
+from gateway.audit.intents import origins_in
 from gateway.audit.keyring import Keyring
+from gateway.audit.ledger import Ledger
 from gateway.audit.lock import held
+from gateway.audit.log import AuditLog
+from gateway.audit.newest import rfc3339_ns
 from gateway.audit.origin import load_keyrings
+from gateway.audit.read import read_origin
+from gateway.audit.scan import ledger_of
 from gateway.audit.segment import Place
 from gateway.audit.verify import verify_origin
-from gateway.clear.recovery import LoggedIntent, reconcile
+from gateway.clear.recovery import LoggedIntent, older_than, reconcile
 from gateway.clear.store import RequestStore
 from gateway.domain.errors import SettingsError
 from gateway.settings import Home
@@ -42,23 +49,40 @@ def one_start_at_a_time(where: Home) -> Iterator[None]:
         os.close(descriptor)
 
 
-def reconcile_dead(store: RequestStore, where: Home, *, own: str | None = None) -> None:
+def reconcile_dead(store: RequestStore, where: Home, *, own: AuditLog | None = None) -> None:
     """What processes that are gone left claimed or in doubt, explained by their logs, whoever starts next.
 
-    `own` is the origin this process has just taken: its log was checked when it was opened. Call it within
-    `one_start_at_a_time`. The living explain their own.
+    `own` is the log this process has just opened, and so checked. Call it within `one_start_at_a_time`. The living
+    explain their own. Raises LogDamaged where a whole log holds records that lack what their kind must have.
     """
     keys = load_keyrings(where.trust)
     every = enrolled_origins(where)
-    dead = [each for each in every if each == own or (not _alive(where, each) and _whole(where, keys[each]))]
-    calls = logged_calls(where.audit, every)  # read after we know who is dead: nothing more is written to those
+    dead = [each for each in every if (own is not None and each == own.origin) or not _alive(where, each)]
+    ledgers: dict[str, Ledger] = {}  # read after we know who is dead: nothing more is written to those
+    for origin in every:
+        mine = own is not None and origin == own.origin
+        found = _readable(origin, own.ledger) if own is not None and mine else _ledger(where, keys[origin])
+        if found is not None:
+            ledgers[origin] = found
+    settled = {call: finding for ledger in ledgers.values() for call, finding in ledger.settled.items()}
     for origin in dead:
-        intents = {
-            call.call_id: LoggedIntent(call.call_id, call.effect_key, call.request_id, call.outcome, call.settled)
-            for call in calls.values()
-            if call.origin == origin
-        }
-        reconcile(store, origin, intents)
+        if origin not in ledgers:
+            continue
+        ledger = ledgers[origin]
+        if older_than(store, origin, _intents(origin, ledger, settled), rfc3339_ns(ledger.forgot_until)):
+            alarm().warning("whole_log_read", origin=origin, why="the database is older than what its ledger remembers")
+            whole = _whole(where, keys[origin])
+            if whole is None:
+                continue
+            ledger = whole
+        reconcile(store, origin, _intents(origin, ledger, settled))
+
+
+def _intents(origin: str, ledger: Ledger, settled: dict[tuple[str, str], str]) -> dict[str, LoggedIntent]:
+    return {
+        call_id: LoggedIntent(call_id, call.effect_key, call.request_id, call.outcome, settled.get((origin, call_id)))
+        for call_id, call in ledger.calls.items()
+    }
 
 
 def enrolled_origins(where: Home) -> list[str]:
@@ -71,10 +95,28 @@ def _alive(where: Home, origin: str) -> bool:
     return held(Place(origin, where.audit, where.checkpoints).lock)
 
 
-def _whole(where: Home, keys: Keyring) -> bool:
-    """Whether a dead process's log is what was signed. An unfinished last line is what a crash leaves."""
-    report = verify_origin(Place(keys.origin, where.audit, where.checkpoints), keys)
-    wrong = [damage for damage in report.damage if damage.kind is not Kind.TORN]
+def _ledger(where: Home, keys: Keyring) -> Ledger | None:
+    """Of a log that is what was signed, read from its last signed place on; None, loudly, if it is not."""
+    ledger = ledger_of(Place(keys.origin, where.audit, where.checkpoints), keys)
+    return _readable(keys.origin, ledger) if ledger is not None else _whole(where, keys)
+
+
+def _whole(where: Home, keys: Keyring) -> Ledger | None:
+    """The same with every record read and verified, and nothing forgotten."""
+    place = Place(keys.origin, where.audit, where.checkpoints)
+    report = verify_origin(place, keys)
+    wrong = [damage for damage in report.damage if damage.kind is not Kind.TORN]  # which is what a crash leaves
     for damage in wrong:
         alarm().error("damaged_log_not_believed", origin=keys.origin, damage=damage.kind.value, seq=damage.seq)
-    return not wrong
+    if wrong:
+        return None
+    ledger = Ledger(remember=sys.maxsize)
+    for stored in read_origin(where.audit, keys.origin):
+        ledger.take(stored.seq, stored.line)
+    return _readable(keys.origin, ledger)
+
+
+def _readable(origin: str, ledger: Ledger) -> Ledger:
+    if ledger.unreadable is not None:
+        raise LogDamaged(origin, "a record lacks what its kind must have", ledger.unreadable)
+    return ledger

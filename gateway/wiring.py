@@ -138,7 +138,7 @@ def open_runtime(
             database = Database(where.database)
             undo.callback(database.close)
             store = RequestStore(database, SpentMarkers(where.spent))
-            reconcile_dead(store, where, own=origin)
+            reconcile_dead(store, where, own=log if isinstance(log, AuditLog) else None)
         opened, unopened = open_runners(policy.sandbox_profiles, keys.digest.id)
         runners, no_runner = checked(opened, unopened, policy.sandbox_profiles, state=where.state, owner=keys.digest.id)
         runtime = Runtime(

@@ -11,6 +11,7 @@ from gateway.audit.encode import encode
 from gateway.audit.entry import Entry, Quarantine
 from gateway.audit.files import Files, OsFiles
 from gateway.audit.keyring import Keyring
+from gateway.audit.log import AuditLog
 from gateway.audit.note import Signer
 from gateway.audit.segment import Place
 from gateway.audit.store import Store
@@ -90,6 +91,14 @@ def open_store(folder: Path, *, rotate_bytes: int = 64 << 20) -> Store:
     place = Place("bench", folder / "audit", folder / "checkpoints")
     cadence = Cadence(records=BATCH, rotate_bytes=rotate_bytes)
     return Store(place, SIGNER, KEYS, SystemClock(), Unwaited(), _repaired, cadence)
+
+
+def open_log(folder: Path) -> AuditLog:
+    """The same log as a gateway opens it, its key enrolled below `folder`."""
+    enrolled = folder / "trust" / "origins" / "bench.pub"
+    enrolled.parent.mkdir(parents=True, exist_ok=True)
+    enrolled.write_text(f"{SIGNER.verifier}\n", encoding="utf-8")
+    return AuditLog(folder / "audit", folder / "checkpoints", SIGNER, SystemClock(), report=_repaired, keys=KEYS)
 
 
 def make(folder: Path, records: int) -> float:

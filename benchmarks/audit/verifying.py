@@ -39,13 +39,37 @@ print(json.dumps([store.size, took]))
 store.close()
 """
 
+_START = """
+import json, sys, time
+from pathlib import Path
+from benchmarks.audit.made import open_log
+from gateway.clear.markers import SpentMarkers
+from gateway.clear.store import RequestStore
+from gateway.settings import locate, prepare
+from gateway.starting import one_start_at_a_time, reconcile_dead
+from gateway.state.database import Database
+base = Path(sys.argv[1])
+where = locate(base, base)
+prepare(where)
+store = RequestStore(Database(where.database), SpentMarkers(where.spent))
+began = time.perf_counter()
+with one_start_at_a_time(where), open_log(base) as log:
+    reconcile_dead(store, where, own=log)
+    size, took = log.size, time.perf_counter() - began
+began = time.perf_counter()
+with one_start_at_a_time(where):
+    reconcile_dead(store, where)
+print(json.dumps([size, took, time.perf_counter() - began]))
+"""
+
 
 def measure(folder: Path, records: int) -> list[Row]:
     """On the log that lies in `folder`."""
     ok, count, alone, used, peak = _run(_VERIFY, folder, "1")
     two_ok, _, both, two_used, two_peak = _run(_VERIFY, folder, "2")
     size, opened = _run(_OPEN, folder)
-    if not (ok and two_ok and count == size == records):
+    seen, own, other = _run(_START, folder)
+    if not (ok and two_ok and count == size == seen == records):
         raise SystemExit("the log that was made does not verify")
     return [
         Row(
@@ -61,6 +85,8 @@ def measure(folder: Path, records: int) -> list[Row]:
         Row("  of which processor time, both together", two_used / records * 1e6, "us"),
         Row("  memory at most, the largest process", two_peak, "MiB", 300.0),
         Row("open it for appending", opened, "s", 1.0),
+        Row("start a gateway on it: open, and explain what was left in doubt", own, "s", 1.0),
+        Row("start a gateway beside it, its process being dead", other, "s", 1.0),
     ]
 
 

@@ -77,7 +77,7 @@ class Witnessing:
         size = signed.frontier.size
         old = self._known.size if self._known is not None else size
         try:
-            return self.witness.add(old, self._proof(place, retired, old, size), signed.note)
+            return self.witness.add(old, self._proof(place, retired, old, signed), signed.note)
         except WitnessConflict as conflict:
             if conflict.size > size:
                 why = f"the witness {self.witness.name} has seen {conflict.size} records, {size} are signed here"
@@ -86,10 +86,12 @@ class Witnessing:
                 why = f"the witness {self.witness.name} has seen another history of {size} records"
                 raise LogDamaged(place.origin, why) from conflict
             self._known = None
-            return self.witness.add(conflict.size, self._proof(place, retired, conflict.size, size), signed.note)
+            return self.witness.add(conflict.size, self._proof(place, retired, conflict.size, signed), signed.note)
 
-    def _proof(self, place: Place, retired: Retired, old: int, size: int) -> list[bytes]:
-        return consistency(old, size, stored_leaves(place, retired, self._known).root)
+    def _proof(self, place: Place, retired: Retired, old: int, signed: Signed) -> list[bytes]:
+        """After a start the witness is usually a few records behind: then most of the tree is known as it stands."""
+        known = self._known or signed.frontier
+        return consistency(old, signed.frontier.size, stored_leaves(place, retired, known).root)
 
     def _fail(self, fault: ToolgateError) -> None:
         if self.fault is None or str(self.fault) != str(fault):

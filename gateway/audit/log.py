@@ -25,6 +25,7 @@ from gateway.audit.files import Files, OsFiles
 from gateway.audit.framing import check_body
 from gateway.audit.keeper import Keeper, Witnessing
 from gateway.audit.keyring import Keyring
+from gateway.audit.ledger import Ledger
 from gateway.audit.note import Signer
 from gateway.audit.port import Position
 from gateway.audit.segment import Place
@@ -102,6 +103,11 @@ class AuditLog:
     def size(self) -> int:
         """Records acknowledged so far."""
         return self._store.size
+
+    @property
+    def ledger(self) -> Ledger:
+        """Of the calls in them; to be read before the first append."""
+        return self._store.ledger
 
     @property
     def fault(self) -> NotRecorded | None:

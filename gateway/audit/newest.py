@@ -45,7 +45,14 @@ def first_time_ns(segment: Path) -> int:
 
 def _time_ns(line: bytes) -> int:
     try:
-        time = datetime.fromisoformat(str(decode(line).get("time")))
-        return (time - _EPOCH) // timedelta(microseconds=1) * 1000
-    except (ValueError, TypeError):
+        return rfc3339_ns(str(decode(line).get("time")))
+    except ValueError:
         return 0  # a damaged line is for `verify` to name; it must not make old grants good or new ones bad
+
+
+def rfc3339_ns(time: str) -> int:
+    """Nanoseconds since 1970 of a record's time; 0 for anything else."""
+    try:
+        return (datetime.fromisoformat(time) - _EPOCH) // timedelta(microseconds=1) * 1000
+    except (ValueError, TypeError):
+        return 0

@@ -1,22 +1,30 @@
 """Where a start may begin to read, so that opening a long log takes no longer than reading its last stretch.
 
-Not trusted and not signed: what is read from here on must lead to the signed root, and every earlier segment must be
-there with its length; otherwise the whole log is read, and that decides. Losing the file costs time, never safety.
+Guarantee: the place and the ledger of the calls before it are believed only under a signature of the key in force, if
+what is read from there on leads to the signed root, and if every earlier segment is there with its length; otherwise
+the whole log is read, and that decides. An older signed one is no lie either: it is about fewer records, and the rest
+is read. Losing the file costs time, never safety.
 """
 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final, final
 
 import orjson
 
+from gateway.audit.errors import NoteInvalid
 from gateway.audit.files import Files
+from gateway.audit.keyring import Keyring
+from gateway.audit.ledger import Ledger
+from gateway.audit.note import Signer, open_note
 from gateway.audit.retention import Retired
 from gateway.audit.segment import FIRST_SEGMENT, Place, leaves_path
 from gateway.audit.tree import HASH_BYTES, Frontier
 
+TITLE: Final = "toolgate frontier v2"  # holds spaces, so no origin's checkpoint can begin like it
 EVERY_BYTES: Final = 8 << 20  # a start reads at most about this much: some 50 ms
 
 
@@ -34,18 +42,19 @@ class Closed:
 @final
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """The tree over the records before `offset` of `segment`, and the segments before that one."""
+    """The tree and the ledger over the records before `offset` of `segment`, and the segments before that one."""
 
     segment: str
     segment_start: int
     offset: int
     frontier: Frontier
     closed: tuple[Closed, ...] = ()
+    ledger: Ledger = field(default_factory=Ledger)
 
-    def save(self, place: Place, files: Files) -> None:
+    def save(self, place: Place, files: Files, signer: Signer) -> None:
         """Durable on return. Raises OSError."""
         stored = {
-            "v": 1,
+            "v": 2,
             "origin": place.origin,
             "size": self.frontier.size,
             "peaks": [base64.b64encode(peak).decode() for peak in self.frontier.peaks],
@@ -53,8 +62,14 @@ class Resume:
             "segment_start": self.segment_start,
             "offset": self.offset,
             "closed": [[each.name, each.start, each.records, each.length] for each in self.closed],
+            "ledger": self.ledger.stored(),
         }
-        files.replace(place.frontier, orjson.dumps(stored, option=orjson.OPT_INDENT_2))
+        line = orjson.dumps(stored)
+        files.replace(place.frontier, line + b"\n" + signer.sign(_text(place.origin, line)))
+
+
+def _text(origin: str, line: bytes) -> str:
+    return f"{TITLE}\n{origin}\n{sha256(line).hexdigest()}\n"
 
 
 def beginning(place: Place, retired: Retired) -> Resume:
@@ -64,10 +79,13 @@ def beginning(place: Place, retired: Retired) -> Resume:
     return Resume(name, retired.size, 0, retired.frontier())
 
 
-def load_resume(place: Place, retired: Retired, covered: int) -> Resume | None:
-    """The stored place, if the files beside it fit and a signature reaches that far; else None, and all is read."""
+def load_resume(place: Place, retired: Retired, covered: int, keys: Keyring) -> Resume | None:
+    """The stored place, if it is signed, the files beside it fit and the checkpoint reaches that far; else None."""
     try:
-        stored = orjson.loads(place.frontier.read_bytes())
+        line, _, note = place.frontier.read_bytes().partition(b"\n")
+        if open_note(note, [keys.current]) != _text(place.origin, line):
+            return None
+        stored = orjson.loads(line)
         peaks = [base64.b64decode(peak, validate=True) for peak in stored["peaks"]]
         closed = tuple(Closed(*each) for each in stored["closed"])
         found = Resume(
@@ -76,9 +94,10 @@ def load_resume(place: Place, retired: Retired, covered: int) -> Resume | None:
             stored["offset"],
             Frontier(stored["size"], peaks),
             tuple(each for each in closed if each.start >= retired.size),
+            Ledger.load(stored["ledger"]),
         )
         fits = _fits(place, found, retired, covered)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, NoteInvalid):
         return None  # a start after a crash, or somebody's hand: the whole log is read, and that decides
     return found if fits else None
 

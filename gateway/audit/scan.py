@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from gateway.audit.errors import LogDamaged
+from gateway.audit.errors import LogDamaged, NoteInvalid
 from gateway.audit.files import Files
 from gateway.audit.framing import line_prefix
+from gateway.audit.keyring import Keyring
+from gateway.audit.ledger import Ledger
 from gateway.audit.note import Checkpoint
 from gateway.audit.resume import Closed, Resume, beginning, load_resume
-from gateway.audit.retention import Retired, stored_leaves
+from gateway.audit.retention import Retired, read_retired, stored_leaves
 from gateway.audit.segment import Line, Place, leaves_path, read_lines
 from gateway.audit.tree import HASH_BYTES, Frontier, leaf_hash
 
@@ -27,7 +29,10 @@ _REBUILD_CHUNK = 65_536 * HASH_BYTES
 @final
 @dataclass(slots=True)
 class Scan:
-    """What a log's bytes say. `tail` holds the leaves after the checkpoint, `rest` the bytes after the last record."""
+    """What a log's bytes say. `tail` holds the leaves after the checkpoint, `rest` the bytes after the last record.
+
+    `resumed` is the offset in the segment where the last stored place lies, or where there is none, 0.
+    """
 
     segment: Path
     segment_start: int = 0
@@ -40,6 +45,7 @@ class Scan:
     tail: list[bytes] = field(default_factory=list)
     closed: list[Closed] = field(default_factory=list)
     resumed: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
 
     def close_segment(self, following: Path) -> None:
         """The records after this belong to `following`."""
@@ -50,20 +56,58 @@ class Scan:
     def resume(self) -> Resume:
         """This very place, for the next start."""
         frontier = Frontier(self.frontier.size, self.frontier.peaks)
-        return Resume(self.segment.name, self.segment_start, self.length, frontier, tuple(self.closed))
+        return Resume(self.segment.name, self.segment_start, self.length, frontier, tuple(self.closed), self.ledger)
 
 
-def scan(place: Place, signed: Checkpoint | None, retired: Retired, limit: int | None) -> Scan:
+def read_checkpoint(place: Place, keys: Keyring) -> tuple[bytes, Checkpoint | None]:
+    """The signed checkpoint as it lies there, and what it says; nothing where there is none. Raises LogDamaged."""
+    try:
+        raw = place.checkpoint.read_bytes()
+        return raw, keys.checkpoint(raw)
+    except FileNotFoundError:
+        return b"", None
+    except NoteInvalid as error:
+        raise LogDamaged(place.origin, f"{place.checkpoint.name}: {error.why}") from error
+
+
+def retired_from(place: Place, keys: Keyring) -> Retired:
+    """What was removed on purpose. Raises LogDamaged."""
+    try:
+        return read_retired(place, keys)
+    except NoteInvalid as error:
+        raise LogDamaged(place.origin, f"{place.retired.name}: {error.why}") from error
+
+
+def scan(place: Place, signed: Checkpoint | None, retired: Retired, keys: Keyring, limit: int | None = None) -> Scan:
     """Read the log; with a `limit`, what follows that many records is `rest`. Raises LogDamaged, OSError."""
-    resume = load_resume(place, retired, signed.size) if signed is not None else None
-    if signed is not None and resume is not None:
-        try:
-            found = _scan(place, signed.size, retired, limit, resume)
-        except LogDamaged:  # read again from the start: the place may be wrong, and if not, this names the damage
-            found = None
-        if found is not None and found.checkpoint_root == signed.root:
-            return found
-    return _scan(place, signed.size if signed else 0, retired, limit, beginning(place, retired))
+    found = _from_signed_place(place, signed, retired, keys, limit)
+    return found or _scan(place, signed.size if signed else 0, retired, limit, beginning(place, retired))
+
+
+def ledger_of(place: Place, keys: Keyring) -> Ledger | None:
+    """The calls of a log that somebody else wrote, as far as it is finished; nothing is changed.
+
+    None where nothing signed says from where on to read, or what follows is not what was signed. Raises OSError.
+    """
+    try:
+        _, signed = read_checkpoint(place, keys)
+        found = _from_signed_place(place, signed, retired_from(place, keys), keys, None)
+    except LogDamaged:
+        return None
+    return found.ledger if found is not None else None
+
+
+def _from_signed_place(
+    place: Place, signed: Checkpoint | None, retired: Retired, keys: Keyring, limit: int | None
+) -> Scan | None:
+    resume = load_resume(place, retired, signed.size, keys) if signed is not None else None
+    if signed is None or resume is None:
+        return None
+    try:
+        found = _scan(place, signed.size, retired, limit, resume)
+    except LogDamaged:  # read again from the start: the place may be wrong, and if not, this names the damage
+        return None
+    return found if found.checkpoint_root == signed.root else None
 
 
 def _scan(place: Place, covered: int, retired: Retired, limit: int | None, start: Resume) -> Scan:
@@ -74,6 +118,7 @@ def _scan(place: Place, covered: int, retired: Retired, limit: int | None, start
         frontier=Frontier(start.frontier.size, start.frontier.peaks),
         closed=list(start.closed),
         resumed=start.offset,
+        ledger=start.ledger,
     )
     if found.frontier.size == covered:
         found.checkpoint_root, found.checkpoint_peaks = found.frontier.root(), found.frontier.peaks
@@ -89,6 +134,7 @@ def _scan(place: Place, covered: int, retired: Retired, limit: int | None, start
             raise LogDamaged(place.origin, "a line that is not this record", seq)
         leaf = leaf_hash(line.data)
         found.frontier.append(leaf)
+        found.ledger.take(seq, line.data)
         found.length = line.offset + len(line.data) + 1
         if seq >= covered:
             found.tail.append(leaf)

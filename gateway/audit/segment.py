@@ -3,7 +3,7 @@
 <audit root>/<origin>/00000000.jsonl       records, one a line; further segments count on
 <audit root>/<origin>/00000000.leaves      32 bytes a record: its leaf hash, up to the last checkpoint
 <audit root>/<origin>/00000000.jsonl.torn-1  bytes that were set aside, never part of the log again
-<audit root>/<origin>/frontier             where a start may begin to read; believed only if the signed root follows
+<audit root>/<origin>/frontier             signed: where a start may begin to read, and what calls before it left open
 <audit root>/<origin>/lock                 held by the live writer, names its process
 <checkpoints root>/<origin>.ckpt           the signed checkpoint; belongs on another volume
 <checkpoints root>/<origin>.retired        signed: which records were removed on purpose

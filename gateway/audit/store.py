@@ -23,17 +23,18 @@ from typing import final
 
 from gateway.audit.cadence import Cadence
 from gateway.audit.entry import Entry, Quarantine, Signed
-from gateway.audit.errors import LogDamaged, NoteInvalid, NotRecorded
+from gateway.audit.errors import LogDamaged, NotRecorded
 from gateway.audit.files import Files
 from gateway.audit.framing import MAX_FRAME_BYTES, Framer
 from gateway.audit.keyring import Keyring
+from gateway.audit.ledger import Ledger
 from gateway.audit.lock import OriginLock
 from gateway.audit.newest import first_time_ns
 from gateway.audit.note import Checkpoint, Signer
 from gateway.audit.port import Position
 from gateway.audit.resume import EVERY_BYTES
-from gateway.audit.retention import Retired, read_retired
-from gateway.audit.scan import Scan, check, rebuild_leaves, scan, set_aside
+from gateway.audit.retention import Retired
+from gateway.audit.scan import Scan, check, read_checkpoint, rebuild_leaves, retired_from, scan, set_aside
 from gateway.audit.segment import Place, leaves_path, next_segment
 from gateway.audit.space import Reservation, Space
 from gateway.audit.tree import HASH_BYTES, Frontier, leaf_hash
@@ -112,6 +113,11 @@ class Store:
     def size(self) -> int:
         """Acknowledged records."""
         return self._state.frontier.size if self._state else 0
+
+    @property
+    def ledger(self) -> Ledger:
+        """Of the calls in them."""
+        return self._state.ledger if self._state else Ledger()
 
     def reserve(self, size: int) -> Reservation:
         try:
@@ -200,6 +206,7 @@ class Store:
             leaf = leaf_hash(line)
             state.frontier.append(leaf)
             state.tail.append(leaf)
+            state.ledger.take(seq, line)
             entry.outcome = Position(seq, leaf)
             seq += 1
         state.length += len(data)
@@ -239,10 +246,10 @@ class Store:
         self._overdue = False
         self.signed = Signed(note, Frontier(size, state.frontier.peaks))
         state.tail.clear()
-        self._upkeep(state)
+        self._upkeep(state, signer)
         self.told()
 
-    def _upkeep(self, state: Scan) -> None:
+    def _upkeep(self, state: Scan, signer: Signer) -> None:
         """Begin a new segment if it is time; keep the place for the next start. Everything written is signed now.
 
         Neither is needed for a record to be evidence, so a failure is kept in `upkeep_fault` and tried again later.
@@ -255,7 +262,8 @@ class Store:
                 self._rotate(state)
             elif state.length - state.resumed < EVERY_BYTES:
                 return
-            state.resume().save(self.place, self._files)
+            if state.ledger.keepable:
+                state.resume().save(self.place, self._files, signer)
             state.resumed = state.length
             self.upkeep_fault = None
         except OSError as error:
@@ -310,12 +318,9 @@ class Store:
         if self._signer is None:
             raise OSError("the log was closed")
         known = self._state
-        try:
-            self._retired = read_retired(self.place, self._keys)
-        except NoteInvalid as error:
-            raise LogDamaged(self.place.origin, f"{self.place.retired.name}: {error.why}") from error
-        raw, signed = self._read_checkpoint()
-        found = scan(self.place, signed, self._retired, known.frontier.size if known else None)
+        self._retired = retired_from(self.place, self._keys)
+        raw, signed = read_checkpoint(self.place, self._keys)
+        found = scan(self.place, signed, self._retired, self._keys, known.frontier.size if known else None)
         check(self.place, found, signed, known)
         descriptor = self._files.open_append(found.segment)
         try:
@@ -332,15 +337,6 @@ class Store:
             self.checkpoint()  # the first one, of nothing: from here on a missing checkpoint is damage
         elif self.signed is None:
             self.signed = Signed(raw, Frontier(self._covered, found.checkpoint_peaks))
-
-    def _read_checkpoint(self) -> tuple[bytes, Checkpoint | None]:
-        try:
-            raw = self.place.checkpoint.read_bytes()
-            return raw, self._keys.checkpoint(raw)
-        except FileNotFoundError:
-            return b"", None
-        except NoteInvalid as error:
-            raise LogDamaged(self.place.origin, f"{self.place.checkpoint.name}: {error.why}") from error
 
     def _quarantine(self, found: Scan, descriptor: int) -> None:
         path = set_aside(self.place, self._files, found)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, and_, or_, select, update
 
 from gateway.clear import effects
 from gateway.clear.effects import Holder
@@ -59,7 +59,11 @@ class Reconciled:
 
 
 def reconcile(store: RequestStore, origin: str, intents: Mapping[str, LoggedIntent]) -> Reconciled:
-    """Make the rows of `origin` agree with its log. `intents`, by call id, must hold every intent of that log.
+    """Make the rows of `origin` agree with its log.
+
+    `intents`, by call id, must hold every intent of that log that claims something and whose end the log does not say,
+    and of the others all that redeemed a request this database may know of (`older_than`). An effect held by a call
+    that is not among them is free: the call ended, or never began.
 
     Call it with the origin's lock held and before its first call, so that no call of that origin is alive. Repeating it
     changes nothing. Raises StateUnavailable.
@@ -89,6 +93,27 @@ def reconcile(store: RequestStore, origin: str, intents: Mapping[str, LoggedInte
                     changed[UNKNOWN].add(intent.call_id)
     burnt, unknown, done = (tuple(sorted(changed[state])) for state in (BURNT, UNKNOWN, DONE))
     return Reconciled(burnt, unknown, done)
+
+
+def older_than(store: RequestStore, origin: str, intents: Mapping[str, LoggedIntent], forgot_until_ns: int) -> bool:
+    """Whether a request may have been redeemed by one of `origin`'s calls that `intents` do not hold any more.
+
+    Calls whose intents are not younger than `forgot_until_ns` are missing there. Raises StateUnavailable.
+    """
+    if not forgot_until_ns:
+        return False
+    redeemed = {intent.request_id for intent in intents.values()}
+    with store.database.read() as connection:
+        rows = connection.execute(
+            select(REQUESTS.c.id, REQUESTS.c.state).where(
+                REQUESTS.c.created_wall_ns <= forgot_until_ns,
+                or_(
+                    REQUESTS.c.state == PENDING,
+                    and_(REQUESTS.c.claim_origin == origin, REQUESTS.c.state.in_((CLAIMED, UNKNOWN))),
+                ),
+            )
+        ).all()
+    return any(row.id not in redeemed and not (row.state == PENDING and store.markers.spent(row.id)) for row in rows)
 
 
 def _open_claims(connection: Connection, origin: str) -> dict[Holder, bool]:

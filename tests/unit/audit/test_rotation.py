@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.audit.damage import Kind
 from gateway.audit.errors import LogDamaged, NotRecorded
 from gateway.audit.files import OsFiles
-from gateway.audit.origin import load_keyrings, load_signer
+from gateway.audit.note import Signer
+from gateway.audit.origin import load_keyrings, load_signer, rotate_key
 from gateway.audit.proofs import inclusion
 from gateway.audit.read import read_origin
-from gateway.audit.resume import EVERY_BYTES
+from gateway.audit.resume import EVERY_BYTES, TITLE
 from gateway.audit.retention import Retired, read_retired, retire, stored_leaves
 from gateway.audit.tree import leaf_hash, verify_inclusion
 from gateway.audit.verify import verify
@@ -155,30 +160,98 @@ def test_frontier_is_kept_within_a_long_segment(tmp_path: Path, monkeypatch: pyt
     assert _judged(desk) == ("ok", None)
 
 
+def _stored(desk: Desk) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(desk.place.frontier.read_bytes().partition(b"\n")[0])
+    return found
+
+
+def _kept(desk: Desk, stored: dict[str, Any], signer: Signer | None = None) -> None:
+    """Put `stored` there under a signature: the worst that whoever holds a key could do."""
+    line = json.dumps(stored).encode()
+    text = f"{TITLE}\n{desk.origin}\n{sha256(line).hexdigest()}\n"
+    desk.place.frontier.write_bytes(line + b"\n" + (signer or desk.signer()).sign(text))
+
+
 def _other_peaks(desk: Desk) -> None:
-    text = desk.place.frontier.read_text()
-    first = text.partition('"peaks": [\n    "')[2][:8]
-    desk.place.frontier.write_text(text.replace(first, "AAAAAAAA"))
+    stored = _stored(desk)
+    stored["peaks"][0] = base64.b64encode(bytes(32)).decode()
+    _kept(desk, stored)
 
 
 def _other_offset(desk: Desk) -> None:
-    text = desk.place.frontier.read_text()
-    desk.place.frontier.write_text(text.replace('"offset": 0', '"offset": 3'))
+    _kept(desk, _stored(desk) | {"offset": 3})
+
+
+def _other_key(desk: Desk) -> None:
+    _kept(desk, _stored(desk), Signer("gw", bytes(32)))
+
+
+def _unsigned(desk: Desk) -> None:
+    desk.place.frontier.write_bytes(desk.place.frontier.read_bytes().partition(b"\n")[0])
+
+
+def _edited(desk: Desk) -> None:
+    kept = desk.place.frontier.read_bytes()
+    desk.place.frontier.write_bytes(kept.replace(b'"settled":[]', b'"settled":[["gw","call_1","did_not_happen"]]'))
+
+
+def _of_another_origin(desk: Desk) -> None:
+    signer = desk.signer()
+    line, _, _ = desk.place.frontier.read_bytes().partition(b"\n")
+    text = f"{TITLE}\nother\n{sha256(line).hexdigest()}\n"
+    desk.place.frontier.write_bytes(line + b"\n" + signer.sign(text))
 
 
 def _nonsense(desk: Desk) -> None:
     desk.place.frontier.write_bytes(b'{"v":1,"size":"x"')
 
 
-@pytest.mark.parametrize("forge", [_other_peaks, _other_offset, _nonsense], ids=["peaks", "offset", "nonsense"])
-def test_a_wrong_frontier_costs_time_and_nothing_else(tmp_path: Path, forge: Callable[[Desk], None]) -> None:
+FORGERIES = [_other_peaks, _other_offset, _other_key, _unsigned, _edited, _of_another_origin, _nonsense]
+
+
+@pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__.strip("_"))
+def test_a_wrong_frontier_costs_time_and_nothing_else(
+    tmp_path: Path, forge: Callable[[Desk], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk = Desk(tmp_path)
     lines = desk.filled(60, **SMALL)
     forge(desk)
+    read: list[int] = []
+    monkeypatch.setattr("gateway.audit.scan.leaf_hash", lambda line: read.append(1) or leaf_hash(line))
     with desk.open(**SMALL) as log:
+        assert len(read) >= 60
+        assert log.ledger.settled == {}
         assert log.append(body()).seq == 60
     assert desk.lines()[:60] == lines
     assert _judged(desk) == ("ok", None)
+
+
+def test_an_older_frontier_is_no_lie(tmp_path: Path) -> None:
+    """Whoever puts back one that was true once only makes the start read more."""
+    desk = Desk(tmp_path)
+    desk.filled(30, **SMALL)
+    older = desk.place.frontier.read_bytes()
+    with desk.open(**SMALL) as log:
+        log.append(body(v=1, kind="call.settled", intent_origin="gw", call_id="call_1", finding="happened"))
+        for number in range(30):
+            log.append(body(n=number))
+    desk.place.frontier.write_bytes(older)
+    with desk.open(**SMALL) as log:
+        assert log.size == 61
+        assert log.ledger.settled == {("gw", "call_1"): "happened"}
+
+
+def test_a_rotated_out_key_vouches_for_no_ledger(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.filled(60, **SMALL)
+    old = desk.signer()
+    keys = load_keyrings(desk.trust)["gw"]
+    rotate_key("gw", desk.keys, desk.trust, keys.checkpoint(desk.checkpoint.read_bytes()))
+    stored = _stored(desk)
+    stored["ledger"]["settled"] = [["gw", "call_1", "did_not_happen"]]
+    _kept(desk, stored, old)
+    with desk.open(**SMALL) as log:
+        assert log.ledger.settled == {}
 
 
 @pytest.mark.parametrize("at", [0, 2, -2, -1])
