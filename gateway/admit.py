@@ -119,13 +119,9 @@ class Admit:
 
     def __call__(self, raw: RawCall) -> Refusal | None:
         ctx = raw.ctx
-        stopped = self.stopped(ctx)
-        if stopped is not None:
-            return stopped
-        applied = self._kill_switch.applied
-        if applied is not None and applied != ctx.policy_digest:
-            detail = f"this process runs {ctx.policy_digest}, applied is {applied}; see `toolgate policy status`"
-            return _no(ReasonCode.POLICY_STALE, NOT_NOW, detail)
+        halted = self._halted(ctx)
+        if halted is not None:
+            return halted
         if ctx.depth > self._depth:
             return _no(ReasonCode.DEPTH_EXCEEDED, "A tool may not call tools this deeply.", f"depth {ctx.depth}")
         if ctx.request_id is None and self._breaker.is_open(ctx):
@@ -142,6 +138,26 @@ class Admit:
                     return _no(ReasonCode.OVERLOADED, "Too many calls are running.", "", "Try again in a moment.")
                 self._free -= 1
         return None
+
+    def regardless(self, raw: RawCall) -> Refusal | None:
+        """For observe mode: what holds there too. A streak of denials, depth and load are not looked at."""
+        ctx = raw.ctx
+        halted = self._halted(ctx)
+        if halted is None and ctx.request_id is None and ctx.depth == 0:
+            with self._guard:
+                self._free -= 1
+        return halted
+
+    def _halted(self, ctx: CallContext) -> Refusal | None:
+        """Whether nobody may call anything now, or not under this policy."""
+        stopped = self.stopped(ctx)
+        if stopped is not None:
+            return stopped
+        applied = self._kill_switch.applied
+        if applied is None or applied == ctx.policy_digest:
+            return None
+        detail = f"this process runs {ctx.policy_digest}, applied is {applied}; see `toolgate policy status`"
+        return _no(ReasonCode.POLICY_STALE, NOT_NOW, detail)
 
     def stopped(self, ctx: CallContext) -> Refusal | None:
         """Whether a kill switch stops this call now. Asked again right before its intent: facts and turns take time."""

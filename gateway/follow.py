@@ -37,6 +37,8 @@ class Follower:
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout=5)
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) == self._hup:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # so that the next gateway of this process can take it
 
     def _run(self) -> None:
         while not self._closing.is_set():

@@ -24,6 +24,7 @@ from gateway.domain.event import DenialsCoalesced, Event, PolicyLoaded, PolicyRe
 from gateway.domain.ids import Principal, check_id, new_id
 from gateway.execute.registry import ToolRef
 from gateway.follow import Follower
+from gateway.observe import permission
 from gateway.policy.loader import load
 from gateway.policy.policy_set import PolicySet
 from gateway.policy.signature import signature_mismatches
@@ -34,6 +35,8 @@ from gateway.wiring import Runtime, compile_policy, open_runtime
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
+
+OBSERVING = "observe mode: nothing is denied; every call is decided, recorded as it would have been, and let through"
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound="OpenAI | AsyncOpenAI")
@@ -75,6 +78,7 @@ class Gateway:
         origin: str | None = None,
         roots: Mapping[str, str | Path] | None = None,
         log: Log | None = None,
+        observe: bool = False,
     ) -> Self:
         """Load `path`, check it, and open this process's place in the audit log.
 
@@ -82,9 +86,16 @@ class Gateway:
         `origin` names this process in the log; two live processes need two names. `roots` names the folders that path
         guards may open files beneath. `log` replaces the log on disk, for measurements only.
 
+        With `observe=True` NOTHING IS DENIED: every call is decided, recorded as it would have been, and let through
+        (docs/howto/observe.md). The policy must permit it too, with `observe:` in settings.yaml.
+
         Raises PolicyError (a file is wrong), SettingsError (an unsafe start), AuditUnavailable (the log).
         """
+        if type(observe) is not bool:
+            raise UsageError(f"`observe` is True or False, written in the code, not a {type(observe).__name__}")
         policy_set = load(path)
+        if observe:
+            permission(policy_set)
         where = locate(Path(path), None if home is None else Path(home))
         runtime = open_runtime(
             where,
@@ -92,14 +103,15 @@ class Gateway:
             origin=check_origin(origin or default_origin()),
             roots={name: Path(folder) for name, folder in (roots or {}).items()},
             log=log,
+            observe=observe,
         )
+        if observe:
+            alarm().warning("observing", effect=OBSERVING, home=str(where.state.parent))
         try:
             gateway = cls(Path(path), policy_set, compile_policy(policy_set, runtime), runtime)
-            gateway._note(
-                ProcessStarted(
-                    os.getpid(), socket.gethostname(), _version(), policy_set.digest, runtime.keys.digest.id, ()
-                )
-            )
+            notes = (OBSERVING,) if observe else ()
+            key = runtime.keys.digest.id
+            gateway._note(ProcessStarted(os.getpid(), socket.gethostname(), _version(), policy_set.digest, key, notes))
             gateway._note(PolicyLoaded(policy_set.digest, dict(policy_set.files)))
             for expired in gateway._policy.desk.expire():
                 gateway._note(expired)
@@ -177,10 +189,14 @@ class Gateway:
             runtime.epoch.report(runtime.origin, os.getpid(), found.digest)
             return True
 
-    @staticmethod
-    def _check(policy_set: PolicySet, tool: str, function: Callable[..., Any]) -> None:
-        """Raise ContractMismatch unless `function` can stand for `tool` under this policy."""
+    def _check(self, policy_set: PolicySet, tool: str, function: Callable[..., Any]) -> None:
+        """Raise ContractMismatch unless `function` can stand for `tool` under this policy.
+
+        In observe mode a tool may have no contract; one it has must fit all the same.
+        """
         loaded = policy_set.contracts.get(tool)
+        if loaded is None and self._runtime.observe:
+            return
         if loaded is None:
             raise ContractMismatch(f"{tool!r} has no contract: write tools/{tool}.yaml, or register it by another name")
         if loaded.contract.execution.sandbox is not None:
@@ -233,6 +249,11 @@ class Gateway:
     @property
     def policy_digest(self) -> str:
         return self._set.digest
+
+    @property
+    def observing(self) -> bool:
+        """True in observe mode: nothing is denied in this process."""
+        return self._runtime.observe
 
     @property
     def healthy(self) -> bool:

@@ -27,6 +27,7 @@ from gateway.domain.call import (
     ClearedCall,
     Denied,
     Executed,
+    ObservedCall,
     Outcome,
     Parked,
     RawCall,
@@ -76,9 +77,11 @@ class Stages:
     ordered: Mapping[str, float]
 
 
-@final
 class Passage:
-    """One call on its way through the steps. `seen` is the furthest state it reached, for the record of a denial."""
+    """One call on its way through the steps. `seen` is the furthest state it reached, for the record of a denial.
+
+    `observe.Observing` alone is another one, and takes its place only where the host and the policy both ask for it.
+    """
 
     __slots__ = ("begun", "place", "raw", "seen", "to", "tool", "trace", "waits")
 
@@ -114,7 +117,7 @@ class Passage:
         """Every end is recorded before it is returned; a pause for a person is an end for now."""
         self.begun = True
         try:
-            refusal = self.to.admit(self.raw)  # 0
+            refusal = self.admitted_by()
             outcome = await (self.deny(refusal) if refusal is not None else self.admitted(self.raw))
             if (gone := self.waits.interrupted()) is not None:
                 raise gone
@@ -124,19 +127,22 @@ class Passage:
             if self.place is not None:
                 self.to.order.leave(self.place)
 
+    def admitted_by(self) -> Refusal | None:
+        return self.to.admit(self.raw)  # 0
+
     async def admitted(self, raw: RawCall) -> Outcome:
         """Steps 1 to 8, and a recorded denial for whatever goes wrong before an intent is durable (I2)."""
         try:
             return await self.decide(raw)
         except AuditUnavailable as fault:
-            return await self.deny(_faulty(ReasonCode.AUDIT_UNAVAILABLE, str(fault)))
+            return await self.deny(faulty(ReasonCode.AUDIT_UNAVAILABLE, str(fault)))
         except StateUnavailable as fault:
-            return await self.deny(_faulty(ReasonCode.STATE_UNAVAILABLE, str(fault)))
+            return await self.deny(faulty(ReasonCode.STATE_UNAVAILABLE, str(fault)))
         except Exception as surprise:  # what nobody foresaw denies; nothing of the kind comes out of `run`
-            return await self.deny(_faulty(ReasonCode.INTERNAL_ERROR, described(surprise)))
+            return await self.deny(faulty(ReasonCode.INTERNAL_ERROR, described(surprise)))
         except BaseException:  # the caller gave up; `run` has recorded what it began itself
-            if not isinstance(self.seen, ClearedCall):
-                await self.deny(_CANCELLED)
+            if not isinstance(self.seen, ClearedCall | ObservedCall):
+                await self.deny(CANCELLED)
             raise
         finally:
             self.to.admit.leave(raw.ctx)
@@ -145,7 +151,7 @@ class Passage:
         """The fallback of a tool that failed: a call of its own, from step 0, with the same arguments."""
         above = self.raw.ctx
         ctx = above.nested(new_id("call"), above.provider_call_id, self.to.digest, above.held_keys, fallback=True)
-        outcome = await Passage(RawCall(ctx, fallback, self.raw.arguments), self.to, self.waits).govern()
+        outcome = await type(self)(RawCall(ctx, fallback, self.raw.arguments), self.to, self.waits).govern()
         return failed if isinstance(outcome, Denied) else outcome
 
     async def decide(self, raw: RawCall) -> Outcome:
@@ -175,12 +181,12 @@ class Passage:
         self.seen = shaped
         to.release.remember(raw.ctx, to.validate.secret_values(shaped))
         if self.place is not None and not await to.order.come(self.place, self.waits):
-            return await self.deny(_EARLIER)
+            return await self.deny(EARLIER)
         key = shaped.serialize_key
         if key is None:
             return await self.judge(shaped)
         if key in raw.ctx.held_keys or not await to.locks.acquire(key, self.waits, TURN_S):
-            return await self.deny(_BUSY)
+            return await self.deny(BUSY)
         try:
             return await self.judge(shaped)
         finally:
@@ -223,7 +229,7 @@ class Passage:
         self.trace.mark(Step.CLEAR)
         return await self.run(cleared)
 
-    async def run(self, cleared: ClearedCall) -> Outcome:
+    async def run(self, cleared: ClearedCall | ObservedCall) -> Outcome:
         """Steps 6 to 8, again after a pause while an idempotent call fails; each attempt has an intent of its own."""
         to = self.to
         attempt, verdict = 0, "burnt"
@@ -254,13 +260,13 @@ class Passage:
         finally:
             await self.finish(cleared, verdict, content)
 
-    def stopped(self, cleared: ClearedCall) -> Refusal | None:
+    def stopped(self, cleared: ClearedCall | ObservedCall) -> Refusal | None:
         """Whether the caller gave up, or somebody threw a switch, while the call waited for its turn or its facts."""
         if self.waits.interrupted() is not None:
-            return _CANCELLED
+            return CANCELLED
         if self.trace.elapsed_ns() < LOOK_AGAIN_NS:
             return None
-        return self.to.admit.stopped(cleared.ctx) or self.to.admit.switched_off(cleared.validated.contract.name)
+        return self.to.admit.stopped(cleared.ctx) or self.to.admit.switched_off(cleared.tool)
 
     async def execute(self, started: StartedCall) -> Executed | Ambiguous:
         """Step 7, with no way out but its two results."""
@@ -271,7 +277,7 @@ class Passage:
 
     async def end(self, started: StartedCall, executed: Executed | Ambiguous) -> Released | Unknown:
         """Step 8. A result whose outcome is not durable is withheld, and the call is `Unknown` (I3)."""
-        tool = started.cleared.validated.contract.name
+        tool = started.cleared.tool
         try:
             if isinstance(executed, Executed):
                 released = self.to.release(executed)
@@ -285,8 +291,10 @@ class Passage:
             alarm().error("outcome_not_recorded", call_id=started.ctx.id, tool=tool, fault=described(fault))
             return Unknown(started.ctx, tool, described(fault))
 
-    async def finish(self, cleared: ClearedCall, verdict: str, content: str | None) -> None:
+    async def finish(self, cleared: ClearedCall | ObservedCall, verdict: str, content: str | None) -> None:
         """Close the claim. If that fails the claim stays, and the log explains it at the next start (I5)."""
+        if isinstance(cleared, ObservedCall):
+            return  # it claimed nothing
         try:
             await self.to.clear.finish(cleared, verdict, content, self.waits)
         except Exception as fault:  # what became of the call is decided; a row that lags behind changes nothing of it
@@ -305,18 +313,18 @@ def _conversation(ctx: CallContext) -> tuple[str, str | None, str]:
     return ctx.principal.id, None if ctx.on_behalf_of is None else ctx.on_behalf_of.id, ctx.conversation
 
 
-def _faulty(reason: ReasonCode, detail: str) -> Refusal:
+def faulty(reason: ReasonCode, detail: str) -> Refusal:
     return Refusal(Step.RECORD, reason, NOT_NOW, detail=detail)
 
 
-_CANCELLED = Refusal(Step.RECORD, ReasonCode.CANCELLED, "The caller gave up before the call began.")
-_BUSY = Refusal(
+CANCELLED = Refusal(Step.RECORD, ReasonCode.CANCELLED, "The caller gave up before the call began.")
+BUSY = Refusal(
     Step.VALIDATE,
     ReasonCode.BUSY,
     "Another call is working on the same thing.",
     "Wait for its result before you try again.",
 )
-_EARLIER = Refusal(
+EARLIER = Refusal(
     Step.VALIDATE,
     ReasonCode.BUSY,
     "An earlier call of this conversation has not ended.",

@@ -108,19 +108,22 @@ class Exit:
 class Release:
     """The step: builds the content; the pipeline makes the outcome durable before it hands it back."""
 
-    def __init__(self, exits: Mapping[str, Exit], secrets: Secrets) -> None:
+    def __init__(self, exits: Mapping[str, Exit], secrets: Secrets, *, withholds: bool = True) -> None:
+        """`withholds=False` is observe mode: a result that breaks its contract is handed on, and said to."""
         self._exits = exits
         self._secrets = secrets
+        self._withholds = withholds
 
     def __call__(self, call: Executed) -> Released:
         ctx = call.ctx
-        tool = call.started.cleared.validated.contract.name
+        tool = call.started.cleared.tool
         own = self._exits[tool]
         failure = None if call.failure is None else self._recordable(ctx, own, call.failure)
         if not call.value:
             failure = failure or Failure(TOOL_FAILED, "The tool gave no result.")
             return Released(ctx, tool, error_content(failure, ctx.id), failure)
         text = call.value.decode()
+        let_through = None
         if own.problems is not None or own.result.secrets:
             value = orjson.loads(text)
             if own.problems is not None and failure is None and (problem := own.problems(value)) is not None:
@@ -130,7 +133,9 @@ class Release:
                     RAN,
                     detail=self._said(own.quotable(problem), own, ctx),
                 )
-                return Released(ctx, tool, error_content(failure, ctx.id), failure)
+                if self._withholds:
+                    return Released(ctx, tool, error_content(failure, ctx.id), failure)
+                let_through, failure = failure, None
             for pointer in own.result.secrets:
                 _mask_at(value, pointer)
             text = orjson.dumps(value).decode()
@@ -138,7 +143,7 @@ class Release:
         if failure is not None:
             return Released(ctx, tool, _failed_with(failure, ctx.id, text), failure)
         mark = "result" if own.result.labels.get("") == "trusted" else "untrusted_result"
-        return Released(ctx, tool, f'{{"{mark}":{text}}}', None)
+        return Released(ctx, tool, f'{{"{mark}":{text}}}', None, let_through)
 
     def _recordable(self, ctx: CallContext, own: Exit, failure: Failure) -> Failure:
         """What a tool says when it fails may quote its arguments, or anything it heard before (I10)."""

@@ -56,7 +56,10 @@ class CallsParked(UsageError):
 @final
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy version as sessions need it: the stages and the tool lists (I6)."""
+    """One policy version as sessions need it: the stages and the tool lists (I6).
+
+    `passage` is how its calls go through the stages: `Passage`, unless the whole process only observes.
+    """
 
     stages: Stages
     tools: ToolLists
@@ -67,6 +70,7 @@ class Policy:
     repeats: int
     on_secret: Literal["refuse", "mask", "hand_over"]
     requests: RequestRules
+    passage: type[Passage]
 
 
 @final
@@ -158,7 +162,7 @@ class Session:
         """One call of a batch. In a batch that cannot be answered properly it becomes a call of nothing, refused."""
         sound = len(batch) == 1 or (len(batch) <= MAX_CALLS_A_TURN and call.id not in _shared_ids(batch))
         raw = RawCall(self._context(policy, call.id), call.name if sound else None, call.arguments)
-        return Passage(raw, policy.stages, waits)
+        return policy.passage(raw, policy.stages, waits)
 
     async def resume(self, request_id: str) -> Outcome:
         """Redeem one parked request: every step again, under today's policy. A spent id returns its verdict (I4)."""

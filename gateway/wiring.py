@@ -48,8 +48,9 @@ from gateway.execute.stage import Door, Execute, longest_s
 from gateway.keys import Keys, check_apart
 from gateway.limit.counters import Counters
 from gateway.limit.stage import Limit
+from gateway.observe import Observing, Uncontracted, open_door, open_exit, permission
 from gateway.parse.stage import Parse
-from gateway.pipeline import Stages
+from gateway.pipeline import Passage, Stages
 from gateway.policy.collecting import without_collecting
 from gateway.policy.documents import AuditSettings, Contract, PathGuard, WitnessSettings
 from gateway.policy.policy_set import LoadedContract, PolicySet
@@ -101,6 +102,7 @@ class Runtime:
     own: ThreadPoolExecutor
     own_loop: OwnLoop
     roots: dict[str, str]
+    observe: bool
     runners: Mapping[str, CodeRunner]
     no_runner: Mapping[str, str]
     created: tuple[str, ...]
@@ -118,11 +120,18 @@ class Runtime:
 
 
 def open_runtime(
-    where: Home, policy: PolicySet, *, origin: str, roots: Mapping[str, Path], log: Log | None = None
+    where: Home,
+    policy: PolicySet,
+    *,
+    origin: str,
+    roots: Mapping[str, Path],
+    log: Log | None = None,
+    observe: bool = False,
 ) -> Runtime:
     """Take the origin, open keys, log and database, and let the log explain what a crash left behind.
 
-    `log` replaces the log on disk, for measurements. Raises ToolgateError; then nothing is left open.
+    `observe` holds as long as the process lives; no policy can change it. `log` replaces the log on disk, for
+    measurements. Raises ToolgateError; then nothing is left open.
     """
     created = prepare(where)
     check_apart(where.keys, (where.state, where.audit))
@@ -133,7 +142,7 @@ def open_runtime(
     with ExitStack() as undo:
         with one_start_at_a_time(where):
             if log is None:
-                log = open_log(where, origin, clock, policy.settings.audit)
+                log = open_log(where, origin, clock, policy.settings.audit, observe=observe)
             undo.callback(log.close)
             database = Database(where.database)
             undo.callback(database.close)
@@ -165,6 +174,7 @@ def open_runtime(
             own=ThreadPoolExecutor(max_workers=4, thread_name_prefix="toolgate-own"),
             own_loop=OwnLoop(),
             roots={name: str(path) for name, path in roots.items()},
+            observe=observe,
             runners=runners,
             no_runner=no_runner,
             created=created,
@@ -180,7 +190,7 @@ def _enrolled(where: Home, origin: str) -> Signer:
     return load_signer(origin, where.keys, where.trust)
 
 
-def open_log(where: Home, origin: str, clock: Clock, settings: AuditSettings) -> AuditLog:
+def open_log(where: Home, origin: str, clock: Clock, settings: AuditSettings, *, observe: bool = False) -> AuditLog:
     """Take `origin` for this process. Raises OriginBusy, LogDamaged, NotRecorded, KeyProblem."""
     named = settings.witness
     return AuditLog(
@@ -190,7 +200,8 @@ def open_log(where: Home, origin: str, clock: Clock, settings: AuditSettings) ->
         clock,
         keys=load_keyrings(where.trust)[origin],
         report=lambda aside: encode(
-            LogRepaired(f"{aside.size} bytes that stood where record {aside.seq} belongs", (aside.path.name,))
+            LogRepaired(f"{aside.size} bytes that stood where record {aside.seq} belongs", (aside.path.name,)),
+            observe=observe,
         ),
         cadence=Cadence(
             records=settings.checkpoint_every,
@@ -240,6 +251,7 @@ def newest_in(where: Home) -> Callable[[], int]:
 def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
     """One policy version, compiled: every stage, every contract, every tool list. Raises PolicyError."""
     settings = policy.settings
+    observe = permission(policy) if runtime.observe else None
     contracts = {tool: loaded.contract for tool, loaded in policy.contracts.items()}
     grants = checked_grants(policy.access)
     authorize = Authorize(grants, policy.refs())
@@ -260,8 +272,13 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         kept={tool: runtime.kept for tool, contract in contracts.items() if contract.result.keep},
         labels={tool: dict(contract.result.labels) for tool, contract in contracts.items()},
         roles=authorize.roles,
+        observe=observe,
     )
     doors = {tool: _door(contract, compiled[tool], runtime) for tool, contract in contracts.items()}
+    exits = {tool: _exit(each, compiled[tool]) for tool, each in contracts.items()}
+    if observe is not None:
+        doors = Uncontracted(doors, open_door())
+        exits = Uncontracted(exits, open_exit(values=observe.arguments == "values"))
     execute = Execute(runtime.registry, doors)
     rules = clearing_rules(policy, authorize, runtime.home, execute.sandbox_of)
     newest = newest_in(runtime.home)
@@ -287,7 +304,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         ),
         record=record,
         execute=execute,
-        release=Release({tool: _exit(each, compiled[tool]) for tool, each in contracts.items()}, runtime.secrets),
+        release=Release(exits, runtime.secrets, withholds=observe is None),
         locks=runtime.locks,
         order=runtime.order,
         ordered={tool: longest_s(each.execution) for tool, each in contracts.items() if each.ordered},
@@ -304,6 +321,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         repeats=settings.loop.repeats,
         on_secret=settings.answer.on_secret,
         requests=request_rules(settings, contracts),
+        passage=Passage if observe is None else Observing,
     )
 
 

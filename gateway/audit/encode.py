@@ -16,14 +16,15 @@ from gateway.audit.framing import OWN_PREFIX, RESERVED
 from gateway.domain.event import FORMAT_VERSION, Event
 
 _PREFIXES: dict[type, bytes] = {}
+OBSERVE = b'"observe":true,'
 MAX_DEPTH = 100  # of what an event holds; deeper values are named by their type
 MAX_TEXT = 512  # characters of untrusted text (tool names asked for, details) that a record keeps
 
 
-def encode(event: Event) -> bytes:
-    """`{"v":1,"kind":...,<the fields of the event>}` without a newline."""
+def encode(event: Event, *, observe: bool = False) -> bytes:
+    """`{"v":1,"kind":...,<the fields of the event>}` without a newline. With `"observe":true` in observe mode."""
     prefix = _PREFIXES.get(type(event)) or _prefix(type(event))
-    return prefix + written(event)[1:]
+    return (prefix + OBSERVE if observe else prefix) + written(event)[1:]
 
 
 def written(value: object) -> bytes:

@@ -18,6 +18,7 @@ from gateway.alarm import alarm
 from gateway.audit.encode import clip, encode
 from gateway.audit.errors import RecordRefused
 from gateway.audit.kept import KeptResults
+from gateway.audit.observed import observed_intent, observed_outcome, take_detail
 from gateway.audit.port import Log, Position
 from gateway.audit.space import Reservation
 from gateway.audit.subjects import PersonalUnavailable, Subjects, personal_place
@@ -28,6 +29,7 @@ from gateway.domain.call import (
     ContractRef,
     Executed,
     LimitedCall,
+    ObservedCall,
     ParsedCall,
     RawCall,
     Released,
@@ -41,11 +43,12 @@ from gateway.domain.event import ApprovalRequested, CallDenied, CallIntent, Call
 from gateway.domain.ids import Principal
 from gateway.domain.keyed import DigestKey
 from gateway.domain.waits import Waits
+from gateway.policy.documents import Observe
 
 Sealable = CallIntent | CallOutcome | CallDenied | ApprovalRequested
 Arguments = Callable[[bytes], dict[str, object] | None]
 _MAY_REPEAT = ("facts", "detail", "preview")  # what rules saw, what errors quote, what the tool gave
-Partial = RawCall | ParsedCall | AuthorizedCall | LimitedCall | ShapedCall | ValidatedCall | ClearedCall
+Partial = RawCall | ParsedCall | AuthorizedCall | LimitedCall | ShapedCall | ValidatedCall | ClearedCall | ObservedCall
 _NOTHING = orjson.Fragment(b"{}")
 MAX_ROLES = 32  # of up to 64 characters each: a record stays small whatever the policy says
 OUTCOME_BYTES = 64 * 1024  # an upper bound of one outcome record, reserved on disk before its intent
@@ -68,10 +71,12 @@ class Record:
         kept: Mapping[str, KeptResults],
         labels: Mapping[str, dict[str, str]],
         roles: Callable[[Principal], tuple[str, ...]],
+        observe: Observe | None = None,
     ) -> None:
         """`personal` gives the personal arguments of tools that have any; `subjects` seals them.
 
-        `kept` has the tools whose whole results are kept beside the log; `roles` says what a principal holds.
+        `kept` has the tools whose whole results are kept beside the log; `roles` says what a principal holds;
+        `labels` knows every contract. `observe` is set in observe mode: every record says so.
         """
         self._log = log
         self._key = key
@@ -83,6 +88,7 @@ class Record:
         self._kept = kept
         self._labels = labels
         self._roles = roles
+        self._observe = observe
         self.healthy = True
 
     def subject(self, ctx: CallContext, tool: str) -> Subject:
@@ -108,13 +114,38 @@ class Record:
         """Append any event durably. Raises AuditUnavailable, loudly."""
         if isinstance(event, ApprovalRequested):
             await self._apart(event, event.call.tool, None, waits)
-        return await self._append(encode(event), waits)
+        return await self._append(self._encode(event), waits)
 
-    async def intent(self, call: ClearedCall, attempt: int, waits: Waits) -> StartedCall | Refusal:
+    async def intent(self, call: ClearedCall | ObservedCall, attempt: int, waits: Waits) -> StartedCall | Refusal:
         """Reserve room for the outcome, then make the intent durable. Neither, nor: the call is denied."""
+        event = self._intent(call, attempt) if isinstance(call, ClearedCall) else self._observed(call, attempt)
+        try:
+            await self._apart(event, call.tool, call.shaped.effective if call.shaped is not None else None, waits)
+            reservation = self._log.reserve(OUTCOME_BYTES)
+        except AuditUnavailable as fault:
+            self._alarm(fault)
+            return _unavailable(fault)
+        try:
+            position = await self._append(self._encode(event), waits)
+        except AuditUnavailable as fault:
+            reservation.release()
+            return _unavailable(fault)
+        return StartedCall(call.ctx, call, position.seq, reservation)
+
+    def _observed(self, call: ObservedCall, attempt: int) -> CallIntent:
+        return observed_intent(
+            call,
+            self.subject(call.ctx, call.tool),
+            attempt,
+            authority=self._authority.get(call.tool, ()),
+            sandbox=self._sandboxes.get(call.tool),
+            values=self._observe is not None and self._observe.arguments == "values",
+        )
+
+    def _intent(self, call: ClearedCall, attempt: int) -> CallIntent:
         shaped = call.validated.shaped
         contract = shaped.contract
-        event = CallIntent(
+        return CallIntent(
             call=self.subject(call.ctx, contract.name),
             contract=str(contract.source),
             contract_version=contract.version,
@@ -133,18 +164,6 @@ class Record:
             attempt=attempt,
             sandbox=self._sandboxes.get(contract.name),
         )
-        try:
-            await self._apart(event, contract.name, shaped.effective, waits)
-            reservation = self._log.reserve(OUTCOME_BYTES)
-        except AuditUnavailable as fault:
-            self._alarm(fault)
-            return _unavailable(fault)
-        try:
-            position = await self._append(encode(event), waits)
-        except AuditUnavailable as fault:
-            reservation.release()
-            return _unavailable(fault)
-        return StartedCall(call.ctx, call, position.seq, reservation)
 
     async def outcome(
         self, started: StartedCall, waits: Waits, executed: Executed, released: Released, steps_us: dict[str, int]
@@ -159,15 +178,20 @@ class Record:
             detail=clip(failure.detail) if failure is not None else "",
             result_digest=self._key.digest(executed.value, domain=b"result") if executed.value else None,
             result_bytes=len(executed.value),
-            preview=clip(released.content, self._preview) if self._preview else "",
+            preview=clip(released.content, self._preview) if self._preview and self._may_show(released.tool) else "",
             labels=self._labels.get(released.tool, {}),
             evidence=executed.evidence,
             steps_us=steps_us,
+            observed=observed_outcome(released),
         )
         kept = self._kept.get(released.tool)
         if kept is not None:
             await waits.blocking(lambda: self._keep(kept, event, released.content))
         await self._last(started, event, waits)
+
+    def _may_show(self, tool: str) -> bool:
+        """Nobody has said what in the results of a tool without a contract is secret."""
+        return tool in self._labels or (self._observe is not None and self._observe.arguments == "values")
 
     def _keep(self, kept: KeptResults, event: CallOutcome, content: str) -> None:
         """A result that cannot be kept does not hide what became of the call: the outcome says `kept: null`, loudly."""
@@ -179,7 +203,7 @@ class Record:
 
     async def unknown(self, started: StartedCall, waits: Waits, detail: str, steps_us: dict[str, int]) -> None:
         """Make durable that nobody can say what became of an intent. Raises AuditUnavailable."""
-        tool = started.cleared.validated.contract.name
+        tool = started.cleared.tool
         event = CallOutcome(
             self.subject(started.ctx, tool),
             started.seq,
@@ -198,7 +222,7 @@ class Record:
     async def _last(self, started: StartedCall, event: CallOutcome, waits: Waits) -> None:
         try:
             await self._apart(event, event.call.tool, None, waits)
-            await self._append(encode(event), waits, cast("Reservation", started.reservation))
+            await self._append(self._encode(event), waits, cast("Reservation", started.reservation))
         finally:
             started.reservation.release()
 
@@ -229,10 +253,10 @@ class Record:
         try:
             await self._apart(event, asked, shaped.effective if shaped is not None else None, waits)
             try:
-                await self._append(encode(event), waits)
+                await self._append(self._encode(event), waits)
             except RecordRefused:  # what the call brought is too large for a record: then without it
                 event.arguments, event.facts, event.personal = _NOTHING, {}, None
-                await self._append(encode(event), waits)
+                await self._append(self._encode(event), waits)
         except AuditUnavailable as fault:
             alarm().error("denial_not_recorded", call_id=call.ctx.id, reason=refusal.reason, fault=str(fault))
 
@@ -249,6 +273,10 @@ class Record:
         apart: dict[str, object] = {name: getattr(event, name) for name in _MAY_REPEAT if getattr(event, name, None)}
         if effective is not None and (given := arguments(effective)):
             apart["arguments"] = given
+        if isinstance(event, CallIntent | CallOutcome):
+            event.observed, said = take_detail(event.observed)
+            if said:
+                apart["observed"] = said
         if isinstance(event, CallOutcome):
             event.detail = event.preview = ""
         else:
@@ -265,6 +293,9 @@ class Record:
                 raise
             event.personal = {"not_kept": sorted(apart)}
             alarm().error("personal_data_not_kept", call_id=event.call.call_id, fault=str(fault))
+
+    def _encode(self, event: Event) -> bytes:
+        return encode(event, observe=self._observe is not None)
 
     async def _append(self, body: bytes, waits: Waits, room: Reservation | None = None) -> Position:
         log = self._log
@@ -301,6 +332,8 @@ def _seen(call: Partial) -> tuple[str, ParsedCall | None, ContractRef | None, Sh
             return call.contract.name, call.limited.parsed, call.contract, call
         case ValidatedCall():
             return call.contract.name, call.shaped.limited.parsed, call.contract, call.shaped
+        case ObservedCall():
+            return call.tool, call.parsed, call.contract, call.shaped
         case ClearedCall():
             shaped = call.validated.shaped
             return shaped.contract.name, shaped.limited.parsed, shaped.contract, shaped

@@ -9,7 +9,7 @@ call: `enforce` scans every row (about 6 us each), and on CPython 3.11 it raised
 from __future__ import annotations
 
 import random
-from itertools import product
+from itertools import islice, product
 from typing import Final, final
 
 from gateway.authorize.grants import Granted, Grants, compile_grants
@@ -82,8 +82,8 @@ def _chosen(grants: Grants, access: AccessPolicy) -> list[Question]:
     """Every question there is if they are few, else a sample. A name that no row has is always among them."""
     principals = _asked(grants)
     tools = (*sorted({row.tool for row in access.grants}), "no_such_tool")
-    if len(principals) * len(tools) * len(ACTIONS) <= SAMPLE:
-        return list(product(principals, tools, ACTIONS))
+    if not access.grants or len(principals) * len(tools) * len(ACTIONS) <= SAMPLE:
+        return list(islice(product(principals, tools, ACTIONS), SAMPLE))
     dice = random.Random(access.policy_text)  # noqa: S311 - a repeatable sample, nothing secret
     holders = _holders(access)
     rows = dice.choices(access.grants, k=SAMPLE - 1)

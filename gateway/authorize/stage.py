@@ -40,6 +40,11 @@ class Authorize:
                 return _refused(may_see, "see")
         return AuthorizedCall(ctx, call, contract, may_call.row)
 
+    def regardless(self, call: ParsedCall) -> AuthorizedCall | None:
+        """For observe mode: the call under its contract though nothing grants it; None if no contract has the name."""
+        contract = self._contracts.get(call.tool)
+        return None if contract is None else AuthorizedCall(call.ctx, call, contract, Provenance("", 0))
+
     def visible(self, principal: Principal) -> tuple[str, ...]:
         """The tools for this principal's tool list, in a stable order (I7)."""
         return self._grants.visible(principal.id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol, final
 
-from gateway.domain.decision import Obligation, Permit, Provenance, Refusal
+from gateway.domain.decision import Obligation, Permit, Provenance, Refusal, WouldBe
 from gateway.domain.ids import Principal
 from gateway.domain.instant import Instant
 
@@ -181,6 +181,39 @@ class ClearedCall:
     validated: ValidatedCall
     permit: Permit
 
+    @property
+    def tool(self) -> str:
+        return self.validated.contract.name
+
+    @property
+    def capabilities(self) -> dict[str, object]:
+        return self.validated.capabilities
+
+    @property
+    def shaped(self) -> ShapedCall:
+        return self.validated.shaped
+
+
+@final
+@dataclass(slots=True)
+class ObservedCall:
+    """In observe mode, in the place of a `ClearedCall`: the call will run, whatever `would` says of it.
+
+    `shaped` and `contract` are None where there is none; the tool then gets what was sent, and `described` says of it
+    what may be recorded. `grant` is empty where no row grants the call.
+    """
+
+    ctx: CallContext
+    tool: str
+    parsed: ParsedCall
+    contract: ContractRef | None
+    shaped: ShapedCall | None
+    capabilities: dict[str, object]
+    facts: dict[str, object]
+    grant: str
+    would: WouldBe
+    described: dict[str, object] | None
+
 
 @final
 @dataclass(slots=True)
@@ -191,7 +224,7 @@ class StartedCall:
     """
 
     ctx: CallContext
-    cleared: ClearedCall
+    cleared: ClearedCall | ObservedCall
     seq: int
     reservation: Reservation
 
@@ -225,12 +258,16 @@ class Executed:
 @final
 @dataclass(slots=True)
 class Released:
-    """The end of a call that ran: outcome durable, `content` redacted, bounded and safe to hand to the model."""
+    """The end of a call that ran: outcome durable, `content` redacted, bounded and safe to hand to the model.
+
+    `let_through` is why the result would have been withheld, had the call not only been observed.
+    """
 
     ctx: CallContext
     tool: str
     content: str
     failure: Failure | None
+    let_through: Failure | None = None
 
 
 @final

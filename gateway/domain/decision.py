@@ -177,6 +177,22 @@ class Permit:
     proofs: tuple[dict[str, object], ...] = ()
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class WouldBe:
+    """What the policy would have decided about a call that is only observed.
+
+    `refusal` is the first one met; without it, `obligations` are what people would have been asked for.
+    """
+
+    refusal: Refusal | None = None
+    obligations: tuple[Obligation, ...] = ()
+
+    @property
+    def decision(self) -> str:
+        return "deny" if self.refusal is not None else "escalate" if self.obligations else "allow"
+
+
 ORDER = "order"
 TOOL_NOT_AVAILABLE = "This tool is not available to you."
 USE_THE_LIST = "Use a tool of your list, or say that you cannot do this."

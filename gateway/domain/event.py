@@ -81,6 +81,7 @@ class CallOutcome:
     steps_us: dict[str, int]
     personal: dict[str, object] | None = None
     kept: str | None = None
+    observed: dict[str, object] | None = None
 
 
 @final

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 from gateway.alarm import alarm
-from gateway.domain.call import CallContext, Executed, Failure, Outcome, Released, StartedCall, Unknown
+from gateway.domain.call import (
+    CallContext,
+    ClearedCall,
+    Executed,
+    Failure,
+    ObservedCall,
+    Outcome,
+    Released,
+    StartedCall,
+    Unknown,
+)
 from gateway.domain.canonical import canonical
 from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step
 from gateway.domain.errors import ComponentFault, described
@@ -96,6 +107,10 @@ class Execute:
         detail = f"no function is registered as {tool!r}; call gateway.register"
         return Refusal(Step.EXECUTE, ReasonCode.NOT_REGISTERED, NOT_NOW, detail=detail)
 
+    def contains(self, tool: str) -> bool:
+        """Whether `tool` runs in a sandbox, or not at all."""
+        return self._doors[tool].execution.sandbox is not None
+
     def sandbox_of(self, tool: str, ctx: CallContext) -> str | None:
         """In what `tool` would run for this caller now: profile, image and, if stateful, the state of the session."""
         door = self._doors[tool]
@@ -118,17 +133,16 @@ class Execute:
         return RETRY_AFTER_S[attempt - 1] if attempt <= execution.retries else None
 
     async def __call__(self, call: StartedCall, waits: Waits) -> Executed | Ambiguous:
-        validated = call.cleared.validated
-        tool = validated.contract.name
+        tool, shaped = call.cleared.tool, call.cleared.shaped
         door = self._doors[tool]
-        arguments = door.fresh(validated.shaped.effective)
+        arguments = door.fresh(shaped.effective) if shaped is not None else as_sent(call.cleared)
         if door.execution.sandbox is not None:
             return await self._contained(call, door, arguments, waits)
-        arguments.update(validated.capabilities)
+        arguments.update(call.cleared.capabilities)
         registered = self._registry.get(tool)
         if registered is None:
             return _failed(call, "tool_failed", f"{tool} is not registered")
-        key = validated.shaped.serialize_key
+        key = shaped.serialize_key if shaped is not None else None
         held = call.ctx.held_keys if key is None else call.ctx.held_keys | {key}
         token = CURRENT.set(Running(call.ctx, held))
         began_ns = time.monotonic_ns()
@@ -182,6 +196,12 @@ class Execute:
 def longest_s(execution: Execution) -> float:
     """Seconds that one call may take: every attempt, the pauses between them, and a while for all the rest."""
     return (execution.retries + 1) * execution.deadline_s + sum(RETRY_AFTER_S[: execution.retries]) + GRACE_S
+
+
+def as_sent(call: ClearedCall | ObservedCall) -> dict[str, Any]:
+    """Only in observe mode: a fresh decode of what the model sent, which no contract has given a shape."""
+    sent: dict[str, Any] = json.loads(call.parsed.wire or b"{}") if isinstance(call, ObservedCall) else {}
+    return sent
 
 
 def asking(ctx: CallContext) -> Caller:

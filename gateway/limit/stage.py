@@ -31,9 +31,7 @@ class Limit:
         ctx = call.ctx
         tool = call.contract.name
         if ctx.request_id is not None:
-            with self._counters.guard:
-                calls = self._counters.of(ctx.principal.id, ctx.conversation).calls
-            return LimitedCall(ctx, call.parsed, call, calls, ())
+            return self.regardless(call)
         own = self._contracts[tool]
         same = hash(tool) ^ hash(orjson.dumps(call.parsed.arguments, option=orjson.OPT_SORT_KEYS))
         with self._counters.guard:
@@ -49,6 +47,13 @@ class Limit:
                 return LimitedCall(ctx, call.parsed, call, usage.calls, ("conversation",))
             minute.append(ctx.started_ns)
             return LimitedCall(ctx, call.parsed, call, usage.calls, ("conversation", "minute"))
+
+    def regardless(self, call: AuthorizedCall) -> LimitedCall:
+        """The call, uncounted: a redeemed request was charged before, and observe mode goes on past a limit."""
+        ctx = call.ctx
+        with self._counters.guard:
+            calls = self._counters.of(ctx.principal.id, ctx.conversation).calls
+        return LimitedCall(ctx, call.parsed, call, calls, ())
 
     def _exceeded(
         self, tool: str, own: Limits, usage: Usage, same: int, minute: Collection[int] | None

@@ -96,8 +96,11 @@ def read_model(raw: bytes) -> str:
     return text
 
 
-def read_policy(raw: bytes, model_text: str, tools: frozenset[str]) -> AccessPolicy:
-    """The rows of policy.csv. `tools` are the names that have a contract. Raises PolicyError."""
+def read_policy(raw: bytes, model_text: str, tools: frozenset[str], *, may_be_empty: bool = False) -> AccessPolicy:
+    """The rows of policy.csv. `tools` are the names that have a contract. Raises PolicyError.
+
+    Without a p row nobody may do anything, which is taken for a mistake unless it `may_be_empty`.
+    """
     text = decode(raw, file=POLICY, max_bytes=MAX_POLICY_BYTES)
     grants: list[GrantRow] = []
     roles: list[RoleRow] = []
@@ -125,7 +128,7 @@ def read_policy(raw: bytes, model_text: str, tools: frozenset[str]) -> AccessPol
         if fields in seen:
             raise _row_error(f"the same row stands on line {seen[fields]}. Remove one", number)
         seen[fields] = number
-    if not grants:
+    if not grants and not may_be_empty:
         raise _row_error("no p row: nobody may do anything. An empty policy is taken for a mistake", 0)
     _refuse_cycles_and_depth(roles)
     return AccessPolicy(tuple(grants), tuple(roles), model_text, text)

@@ -297,6 +297,19 @@ class AnswerCheck(Document):
     on_secret: Literal["refuse", "mask", "hand_over"] = "refuse"  # noqa: S105 - a verdict
 
 
+class Observe(Document):
+    """Permission for observe mode: nothing is denied, everything is decided and recorded as it would have been.
+
+    It takes both this and `observe=True` where the gateway is made; a gateway that does not ask enforces. With
+    this block `policy.csv` may be empty.
+    """
+
+    arguments: Literal["shapes", "values"] = Field(
+        description="What is recorded of calls without a contract, where nothing says what is secret: `shapes` are "
+        "JSON types and keyed digests, `values` are arguments and results as they are."
+    )
+
+
 class OpenAISettings(Document):
     """What a request to a model may be."""
 
@@ -317,6 +330,9 @@ class Settings(Document):
     arguments: ArgumentLimits = ArgumentLimits()
     audit: AuditSettings = AuditSettings()
     answer: AnswerCheck = AnswerCheck()
+    observe: Observe | None = Field(
+        default=None, description="Permits observe mode to gateways that ask for it. Nothing is denied by those."
+    )
     openai: OpenAISettings = Field(default=OpenAISettings(), description="What requests to a model may be.")
     provider_tools: tuple[str, ...] = Field(
         default=(),

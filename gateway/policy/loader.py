@@ -60,7 +60,8 @@ def load(path: str | Path, *, locked: bool = True) -> PolicySet:
     with _noting(errors):
         model_text = read_model(files[MODEL])
     with _noting(errors):
-        access = read_policy(files[POLICY], model_text, frozenset(tools))
+        may_be_empty = settings.observe is not None
+        access = read_policy(files[POLICY], model_text, frozenset(tools), may_be_empty=may_be_empty)
     if not errors:
         errors += dangling(contracts, frozenset(profiles))
     if errors or access is None:

@@ -14,7 +14,7 @@ from typing import Any, final
 
 import orjson
 
-from gateway.domain.call import LimitedCall, ShapedCall, ValidatedCall
+from gateway.domain.call import LimitedCall, ParsedCall, ShapedCall, ValidatedCall
 from gateway.domain.canonical import canonical
 from gateway.domain.decision import Obligation, ReasonCode, Refusal, Step
 from gateway.domain.keyed import DigestKey
@@ -22,6 +22,7 @@ from gateway.domain.session_view import SessionView
 from gateway.domain.waits import Waits
 from gateway.validate import guards
 from gateway.validate.contract import CompiledContract, ContractRule
+from gateway.validate.described import described
 from gateway.validate.facts import FactContext, Facts, FactUnavailable
 from gateway.validate.guards import GuardRefused
 from gateway.validate.problems import MISSING, Problem
@@ -116,6 +117,28 @@ class Validate:
             guards.close(opened)
             return judged
         return ValidatedCall(call.ctx, call, call.contract, told, judged, opened, effect_generation)
+
+    async def handed(self, call: ShapedCall, waits: Waits) -> dict[str, object]:
+        """For observe mode: what the tool must be given in place of guarded arguments, whatever the rules say.
+
+        The caller closes it (`guards.close`). Raises GuardRefused: there is nothing to give, so it cannot be run.
+        """
+        contract = self._compiled[call.contract.name]
+        if not contract.guards.hands:
+            return {}
+        arguments = contract.fresh(call.effective)
+        return await waits.blocking(lambda: contract.guards.apply(arguments, advisory=False))
+
+    def needs_shape(self, tool: str) -> bool:
+        """Whether the tool takes something else than what a model sends."""
+        contract = self._compiled.get(tool)
+        return contract is not None and contract.guards.hands
+
+    def described(self, call: ParsedCall) -> dict[str, object]:
+        """What may be recorded of arguments of which no contract says what in them is secret."""
+        contract = self._compiled.get(call.tool)
+        left_out = contract.personals if contract is not None else frozenset()
+        return described({k: v for k, v in call.arguments.items() if k not in left_out}, self._key)
 
     def secret_values(self, call: ShapedCall) -> tuple[object, ...]:
         """The values of the call's secret parameters, for whoever must keep them from coming back out."""

@@ -22,6 +22,7 @@ BUILT_IN = {
     "ValidatedCall": ("gateway/validate/",),
     "ClearedCall": ("gateway/clear/",),
     "Parked": ("gateway/clear/",),
+    "ObservedCall": ("gateway/observe.py",),
     "StartedCall": ("gateway/audit/",),
     "Executed": ("gateway/execute/",),
     "Released": ("gateway/release.py",),
@@ -77,6 +78,17 @@ def test_a_state_is_built_only_in_its_own_stage() -> None:
 
 def _qualified(node: ast.Call) -> bool:
     return isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value).endswith("call")
+
+
+def test_only_observe_mode_goes_on_regardless() -> None:
+    """A step that is taken whatever it says: the stages that define it, and the one passage that may."""
+    found = {
+        module.path
+        for module in modules(*CODE)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and node.attr == "regardless"
+    }
+    assert found == {"gateway/observe.py", "gateway/limit/stage.py"}
 
 
 def test_a_state_keeps_its_name() -> None:

@@ -47,6 +47,7 @@ class Guards:
     ) -> None:
         """Raises PolicyError for a root nobody has given."""
         self._checks: dict[str, Check] = {}
+        self._hands = frozenset(name for name, guard in guards.items() if guard.hands is not None)
         for name, guard in guards.items():
             try:
                 self._checks[name] = _compiled(guard, roots, open_beneath, network)
@@ -57,14 +58,21 @@ class Guards:
     def __bool__(self) -> bool:
         return bool(self._checks)
 
-    def apply(self, arguments: Mapping[str, object]) -> dict[str, object]:
+    @property
+    def hands(self) -> bool:
+        """Whether the tool gets something else than what was sent, and so cannot be run without it."""
+        return bool(self._hands)
+
+    def apply(self, arguments: Mapping[str, object], *, advisory: bool = True) -> dict[str, object]:
         """Check every guarded argument that is given: what the tool gets instead, by name. The caller closes it.
 
-        Raises GuardRefused; nothing stays open then.
+        `advisory=False` leaves out guards that hand nothing over. Raises GuardRefused; nothing stays open then.
         """
         handed: dict[str, object] = {}
         try:
             for name, check in self._checks.items():
+                if not (advisory or name in self._hands):
+                    continue
                 value = arguments.get(name)
                 if value is None:
                     continue
