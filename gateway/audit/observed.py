@@ -29,11 +29,11 @@ def observed_intent(
     values: bool,
 ) -> CallIntent:
     """`values`: record what was sent, where there is no contract to say what in it is secret."""
-    contract, shaped = call.contract, call.shaped
+    contract, shaped, described = call.contract, call.shaped, call.described
     if shaped is not None:
         arguments: object = orjson.Fragment(shaped.masked)
     elif values and contract is None:
-        arguments = call.parsed.arguments
+        arguments, described = call.parsed.arguments, None
     else:
         arguments = _NOTHING
     return CallIntent(
@@ -54,7 +54,7 @@ def observed_intent(
         effect_key=None,
         attempt=attempt,
         sandbox=sandbox,
-        observed=as_recorded(call.would) | {"arguments": call.described},
+        observed=as_recorded(call.would) | {"arguments": described},
     )
 
 
