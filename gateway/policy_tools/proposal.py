@@ -141,7 +141,8 @@ def _tables(proposal: Proposal) -> dict[str, dict[str, Any]]:
     known: set[bytes] = set()
     for call in proposal.seen:
         this = orjson.dumps([call.principal, call.on_behalf_of, call.tool, call.arguments], option=orjson.OPT_SORT_KEYS)
-        if not call.whole or this in known or len(cases[call.tool]) >= CASES_PER_TOOL:
+        secret = set(proposal.contracts[call.tool].secrets) & set(call.arguments)
+        if not call.whole or secret or this in known or len(cases[call.tool]) >= CASES_PER_TOOL:
             continue
         known.add(this)
         waits = proposal.contracts[call.tool].clearance.when == "always"

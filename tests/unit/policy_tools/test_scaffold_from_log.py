@@ -116,8 +116,9 @@ def test_a_principal_policy_csv_cannot_write_is_left_out() -> None:
 
 def test_a_secret_of_the_log_becomes_a_secret_of_the_contract_and_stands_in_no_table(tmp_path: Path) -> None:
     seen = Seen("ana", None, "log_in", {"name": "x", "word": {"$hmac": "hmac-sha256:k:00"}}, whole=False)
-    proposal = from_calls([seen])
-    assert proposal.contracts["log_in"].secrets == ("word",)
+    named = Seen("ana", None, "log_in", {"name": "x", "word": "swordfish", "pin": "1234"})  # the log had it in clear
+    proposal = from_calls([seen, named])
+    assert proposal.contracts["log_in"].secrets == ("word", "pin")
     write(proposal, tmp_path / "proposed")
     assert sorted(path.name for path in (tmp_path / "proposed/tests").iterdir()) == ["access.yaml"]
 
