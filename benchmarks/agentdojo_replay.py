@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.dojo import evidence, policies, replay, suites
+from benchmarks.dojo import evidence, policies, replay, suites, walk
 from benchmarks.dojo.checks import Check
 from benchmarks.dojo.governed import Desk
 from gateway.settings import locate
@@ -46,6 +46,8 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory(prefix="toolgate-agentdojo-") as folder:
         sections |= _governed(Path(folder), loaded, tools)
+        (Path(folder) / "walk").mkdir()
+        sections["Observed, proposed, applied"] = list(walk.walk(Path(folder) / "walk", loaded))
     met = all(check.met for checks in sections.values() for check in checks)
     if asked.json:
         rows = {name: [asdict(c) | {"met": c.met} for c in checks] for name, checks in sections.items()}

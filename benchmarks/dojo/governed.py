@@ -66,9 +66,11 @@ class World:
 class Desk:
     """One gateway over every tool. Each runtime of AgentDojo is one conversation."""
 
-    def __init__(self, policies: Path, home: Path, tools: Mapping[str, Function[..., Any]]) -> None:
+    def __init__(
+        self, policies: Path, home: Path, tools: Mapping[str, Function[..., Any]], *, observe: bool = False
+    ) -> None:
         self.world = World()
-        self.gateway = Gateway.from_policies(policies, home=home)
+        self.gateway = Gateway.from_policies(policies, home=home, observe=observe)
         for name, function in tools.items():
             self.gateway.register(self.world.tool(function), name=name)
         self.outcomes: list[Outcome] = []
