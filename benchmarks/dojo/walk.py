@@ -36,12 +36,12 @@ def walk(folder: Path, suites: Mapping[str, TaskSuite[Any]]) -> Iterator[Check]:
     with (before / "settings.yaml").open("a", encoding="utf-8") as settings:
         settings.write("observe:\n  arguments: values\n")
     yield from _observed(Desk(before, folder / "home", tools, observe=True), suite)
-    home = ("--policies", str(before), "--home", str(folder / "home"))
-    _toolgate("policy", "scaffold", "--from-log", "--to", str(proposed), *home)
-    new_home = ("--policies", str(proposed), "--home", str(folder / "new-home"))
+    home = ("--home", str(folder / "home"))
+    _toolgate("policy", "scaffold", "--from-log", "--to", str(proposed), "--policies", str(before), *home)
     _toolgate("policy", "test", "--policies", str(proposed))
-    _toolgate("policy", "apply", "--yes", "--by", "walk", *new_home)
-    yield from _enforced(Desk(proposed, folder / "new-home", tools), suite)
+    _toolgate("policy", "apply", "--yes", "--by", "walk", "--policies", str(proposed), *home)
+    seen = {name: tools[name] for name in tools if (proposed / "tools" / f"{name}.yaml").exists()}
+    yield from _enforced(Desk(proposed, folder / "home", seen), suite)
 
 
 def _observed(desk: Desk, suite: TaskSuite[Any]) -> Iterator[Check]:

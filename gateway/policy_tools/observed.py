@@ -36,9 +36,9 @@ def seen_in(audit_root: Path) -> Iterator[Seen]:
             about, described = record["call"], (record.get("observed") or {}).get("arguments")
             if about["parent_id"] is not None:  # the gateway called it, in place of a tool that failed
                 continue
-            shown = record["arguments"] if described is None else sample(described)
+            shown = record["arguments"] or (sample(described) if described is not None else {})
             if isinstance(shown, dict) and record["personal"] is None:
-                whole = described is None and not any(map(is_mask, shown.values()))
+                whole = shown == record["arguments"] and not any(map(is_mask, shown.values()))
                 yield Seen(about["principal"], about["on_behalf_of"], about["tool"], shown, whole)
 
 
