@@ -86,7 +86,7 @@ def _far_above(desk: Desk, suite: TaskSuite[Any]) -> dict[str, bool]:
 
 
 def _toolgate(*words: str) -> None:
-    """Type a command. Raises CalledProcessError, with what it said."""
+    """Type a command; the walk ends where one fails."""
     done = subprocess.run([sys.executable, "-m", "gateway.cli", *words], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"toolgate {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
