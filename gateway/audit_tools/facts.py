@@ -34,10 +34,14 @@ _DECISIONS: Final = {
     "approval.expired": "expired",
 }
 DECISIONS: Final = (
-    *("permitted", "released", "failed", "unknown", "denied", "parked", "expired"),
+    *("permitted", "released", "failed", "unknown", "denied", "parked", "expired", "would_deny", "would_park"),
     *("approve", "deny", "confirm", "happened", "did_not_happen", "cannot_tell", "refused", "masked"),
 )
-"""What a record can decide: an intent permits, an outcome releases or fails, a vote approves, a finding settles."""
+"""What a record can decide: an intent permits, an outcome releases or fails, a vote approves, a finding settles.
+
+`would_deny` and `would_park` are calls of a gateway that only observes: they ran all the same.
+"""
+_WOULD: Final = {"deny": "would_deny", "escalate": "would_park"}
 
 
 class Facts(NamedTuple):
@@ -73,13 +77,16 @@ def facts_of(record: dict[str, Any] | None) -> Facts:
     kind = text(get("kind"))
     about = get("call")
     call = about.get if isinstance(about, dict) else get
+    observed = get("observed")
+    would = observed.get if isinstance(observed, dict) and kind == "call.intent" else {}.get
+    would_be = _WOULD.get(text(would("decision")))
     return Facts(
         kind,
-        _DECISIONS.get(kind) or text(get("status") or get("verdict") or get("finding")),
+        would_be or _DECISIONS.get(kind) or text(get("status") or get("verdict") or get("finding")),
         text(call("principal") or get("voter") or get("by")),
         text(call("on_behalf_of")),
         text(call("tool") or get("asked")),
-        text(get("reason") or get("code")),
+        text(get("reason") or get("code") or would("reason")),
         text(call("conversation")),
         text(call("call_id")),
         text(call("parent_id")),

@@ -24,6 +24,8 @@ class Figures:
     outcomes: Counter[str] = field(default_factory=Counter)
     denials: Counter[str] = field(default_factory=Counter)
     coalesced: int = 0
+    would_deny: Counter[str] = field(default_factory=Counter)
+    would_park: int = 0
     tools: Counter[str] = field(default_factory=Counter)
     approvals: Counter[str] = field(default_factory=Counter)
     settled: Counter[str] = field(default_factory=Counter)
@@ -45,6 +47,8 @@ class Figures:
             "outcomes": dict(self.outcomes),
             "denials": dict(self.denials.most_common()),
             "denials_without_a_record": self.coalesced,
+            "would_have_been_denied": dict(self.would_deny.most_common()),
+            "would_have_waited_for_a_person": self.would_park,
             "tools": dict(self.tools.most_common()),
             "approvals": dict(self.approvals),
             "settled": dict(self.settled),
@@ -69,6 +73,10 @@ def figures(index: Index, since: int, until: int) -> Figures:
                 found.denials[name] += n
             case "coalesced":
                 found.coalesced += n
+            case "would_deny":
+                found.would_deny[name] += n
+            case "would_park":
+                found.would_park += n
             case "tool":
                 found.tools[name or "(none)"] += n
             case "vote":

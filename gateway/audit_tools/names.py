@@ -110,6 +110,8 @@ def ocsf(found: Found) -> dict[str, Any]:
 
 
 def _control(facts: Facts) -> dict[str, object]:
+    if facts.decision.startswith("would_"):
+        return {"action_id": 3, "action": "Observed", "disposition_id": 17, "disposition": "Logged"}
     if facts.decision == "denied":
         return {"action_id": 2, "action": "Denied", "disposition_id": 2, "disposition": "Blocked"}
     if facts.decision == "parked":

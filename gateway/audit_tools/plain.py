@@ -14,6 +14,7 @@ from gateway.audit_tools.index import Found
 from gateway.clear.visible import visible, visible_json
 
 CLIP: Final = 240  # characters of one value in a text output; `--json` gives the whole
+WOULD: Final = {"would_deny": "would have been denied", "would_park": "would have waited for a person"}
 UNTRUSTED: Final = "!"  # stands before a record of an origin that nobody enrolled
 
 
@@ -40,7 +41,7 @@ def said(facts: Facts, record: dict[str, Any] | None) -> str:
     parts = [facts.principal, facts.tool]
     decision = facts.reason or facts.decision
     if facts.kind == "call.intent":
-        decision = ""
+        decision = WOULD.get(facts.decision, "") + (f": {facts.reason}" if facts.reason else "")
     parts += [decision, rule if isinstance(rule, str) and rule != decision else ""]
     return " ".join(shown(each, 120) for each in parts if each)
 

@@ -60,6 +60,8 @@ class Tallies:
         match facts.kind:
             case "call.intent":
                 counts[hour, "tool", facts.tool] += 1
+                if facts.decision.startswith("would_"):
+                    counts[hour, facts.decision, facts.reason] += 1
             case "call.outcome":
                 counts[hour, "outcome", facts.decision] += 1
                 self._time(hour, record.get("steps_us"))

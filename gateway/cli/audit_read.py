@@ -27,7 +27,7 @@ Principal = Annotated[str | None, typer.Option("--principal", help="Who asked, o
 Tool = Annotated[str | None, typer.Option("--tool", help="This tool.")]
 Decision = Annotated[
     str | None,
-    typer.Option("--decision", help="permitted, released, failed, unknown, denied, parked, approve, deny, ..."),
+    typer.Option("--decision", help="permitted, released, failed, unknown, denied, parked, would_deny, approve, ..."),
 ]
 Reason = Annotated[str | None, typer.Option("--reason", help="This reason code.")]
 Since = Annotated[str | None, typer.Option("--since", help="From then on: 2h, 3d, 2027-01-15, 2027-01-15T08:00.")]

@@ -69,6 +69,12 @@ def _details(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name in names:
         if record.get(name) not in (None, "", {}, []):
             yield name.replace("_", " "), shown(record[name])
+    observed = record.get("observed")
+    if isinstance(observed, dict) and observed.get("decision") == "deny":
+        said = [observed.get(name) for name in ("reason", "rule", "detail")]
+        yield "would have been denied", ", ".join(shown(each, 160) for each in said if each)
+    if isinstance(observed, dict):
+        record = record | {"obligations": observed.get("obligations")}
     for why in _dicts(record.get("obligations")):
         yield "needs", f"{shown(why.get('kind'), 20)}: {shown(why.get('why'), 160)} {shown(why.get('rule') or '', 80)}"
     for proof in _dicts(record.get("proofs")):
@@ -95,6 +101,10 @@ def figure_lines(found: Figures) -> Iterator[str]:
     if found.coalesced:
         denials.append(("(no record of their own)", found.coalesced))
     yield from _chart("denials by reason", denials)
+    if found.would_deny or found.would_park:
+        counts = f"{found.would_deny.total()} denied, {found.would_park} waiting for a person"
+        yield f"only observed, so they ran; otherwise: {counts}"
+    yield from _chart("would have been denied, by reason", found.would_deny.most_common())
     yield from _chart("approvals", found.approvals.most_common())
     yield from _chart("settled", found.settled.most_common())
     yield from _chart("tools", found.tools.most_common())

@@ -31,7 +31,10 @@ _ORDER: Final = {("deny", "allow"): 0, ("deny", "escalate"): 1, ("escalate", "al
 @final
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One call as the log has it. `why_not` says why it cannot be judged again, if so."""
+    """One call as the log has it: what was decided, or would have been by a gateway that only observed.
+
+    `argued` says that its arguments are recorded. `why_not` says why it cannot be judged again, if so.
+    """
 
     origin: str
     seq: int
@@ -39,6 +42,7 @@ class Recorded:
     decision: Decision
     reason: str
     question: Question
+    argued: bool
     why_not: str = ""
 
 
@@ -96,7 +100,9 @@ def recorded_calls(audit_root: Path) -> Iterator[Recorded]:
                 and record["call"]["call_id"] not in asked
             ):
                 asked.add(record["call"]["call_id"])  # a retried call has an intent for each attempt
-                yield _recorded(origin, stored.seq, record, "allow", "")
+                observed = record.get("observed") or {}
+                decision: Decision = observed.get("decision") or "allow"
+                yield _recorded(origin, stored.seq, record, decision, str(observed.get("reason") or ""))
 
 
 def impact(candidate: PolicySet, calls: Iterable[Recorded]) -> Impact:
@@ -112,7 +118,7 @@ def impact(candidate: PolicySet, calls: Iterable[Recorded]) -> Impact:
             except (PolicyError, UsageError) as error:
                 found.undecidable[str(error)] += 1
                 continue
-            if call.reason in _OF_ACCESS and verdict.reason not in _OF_ACCESS:
+            if not call.argued and verdict.reason not in _OF_ACCESS:
                 why = (
                     f"{call.question.tool} is now granted to {call.question.principal}; the arguments are not recorded"
                 )
@@ -162,10 +168,13 @@ def _recorded(origin: str, seq: int, record: dict[str, Any], decision: Decision,
         facts=record.get("facts") or {},
         fallback=about.get("parent_id") is not None,
     )
-    return Recorded(origin, seq, about["call_id"], decision, reason, question, _why_not(record, decision, reason))
+    described = (record.get("observed") or {}).get("arguments") is not None
+    argued = not described and not (record["kind"] == "call.denied" and reason in _OF_ACCESS)
+    why_not = _why_not(record, decision, reason, described=described)
+    return Recorded(origin, seq, about["call_id"], decision, reason, question, argued, why_not)
 
 
-def _why_not(record: dict[str, Any], decision: Decision, reason: str) -> str:
+def _why_not(record: dict[str, Any], decision: Decision, reason: str, *, described: bool) -> str:
     if decision == "deny" and reason not in _OF_POLICY:
         return f"it was denied for another reason than policy ({reason})"
     if (
@@ -174,6 +183,8 @@ def _why_not(record: dict[str, Any], decision: Decision, reason: str) -> str:
         and reason in ("schema", "not_granted", "deny_rule")
     ):
         return "its arguments were not recorded"
+    if described and reason not in _OF_ACCESS:
+        return "only the shape of its arguments was recorded"
     if record.get("personal"):
         return "some of its arguments are personal and stand apart"
     if _masked(record.get("arguments")):

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
 from gateway import Principal, ToolCall
+from gateway.cli.app import app
 from gateway.domain.call import Released
 from tests.adversarial.observing import PERMITTED, SECRET, last, log_text, look_up, observing, pay, wild, would
 from tests.support import ANA, one, records, result, tool
@@ -174,3 +177,24 @@ def test_an_agent_without_any_contract_can_be_observed(tmp_path: Path) -> None:
         gateway.register(wild)
         assert isinstance(one(gateway.session(Principal("agent")), "wild", target="x", options={}), Released)
     assert last(tmp_path)["reason"] == "unknown_tool"
+
+
+def test_readers_of_the_log_say_what_would_have_been(tmp_path: Path) -> None:
+    rule = {"id": "small", "require": "args.cents <= 100", "tell_model": "Too much.", "tell_people": "over 1.00"}
+    with observing(tmp_path, tool(pay, rules=[rule])) as gateway:
+        one(gateway.session(ANA), "pay", order_id="A-1", cents=500)
+        one(gateway.session(ANA), "pay", order_id="A-2", cents=5)
+
+    def said(*words: str) -> str:
+        where = ["--policies", str(tmp_path / "policies"), "--home", str(tmp_path / "home")]
+        done = CliRunner().invoke(app, ["audit", *words, *where])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    found = said("search", "--decision", "would_deny")
+    assert "would have been denied: rule" in found
+    assert found.count("call.intent") == 1
+    assert "otherwise: 1 denied, 0 waiting for a person" in said("stats")
+    call_id = records(tmp_path, "call.intent")[0]["call"]["call_id"]
+    assert "would have been denied: rule" in said("call", call_id)
+    assert "over 1.00" in said("call", call_id)
