@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -110,7 +111,17 @@ class Breaker:
 class Admit:
     """The step. `leave` must be called once for every admitted call, whatever became of it."""
 
-    def __init__(self, kill_switch: KillSwitch, breaker: Breaker, *, concurrent_calls: int, depth: int) -> None:
+    def __init__(
+        self,
+        kill_switch: KillSwitch,
+        breaker: Breaker,
+        *,
+        concurrent_calls: int,
+        depth: int,
+        lines: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """`lines` gives for a tool that replaces others it and them: the switch of an older version stops it too."""
+        self._lines = lines or {}
         self._kill_switch = kill_switch
         self._breaker = breaker
         self._free = concurrent_calls
@@ -169,8 +180,11 @@ class Admit:
 
     def switched_off(self, tool: str) -> Refusal | None:
         """Whether this tool has a switch that is thrown. Asked for a tool that may be called: it exists (I7)."""
-        why = self._kill_switch.off(tool)
-        return None if why is None else _no(ReasonCode.TOOL_OFF, NOT_NOW, why, "Go on without it.")
+        for version in self._lines.get(tool, (tool,)):
+            why = self._kill_switch.off(version)
+            if why is not None:
+                return _no(ReasonCode.TOOL_OFF, NOT_NOW, why, "Go on without it.")
+        return None
 
     def denied(self, ctx: CallContext, reason: ReasonCode) -> int | None:
         """Count a denial. None says that it needs no record of its own; else how many it stands for beside itself."""

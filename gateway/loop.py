@@ -26,7 +26,7 @@ from gateway.shapes.calls import custom_ids
 from gateway.shapes.requests import check_pairs, check_params, read_items, request_body
 from gateway.shapes.stream import BadStream, assembler
 from gateway.shapes.structured import Form, NotAsAsked, form_of, parse_answer, take_reply_model
-from gateway.shapes.turns import Turn, Unusable, call_ids, read_turn, write_said
+from gateway.shapes.turns import Turn, Unusable, call_ids, called_tools, read_turn, write_said
 
 if TYPE_CHECKING:
     from gateway.session import Session
@@ -255,7 +255,7 @@ class _Loop:
         A blocking client is called in a thread; what can be awaited is awaited here.
         """
         now, session = self._so_far, self._session
-        tools = session.tools(now.format, tags=self._tags, only=self._only)
+        tools = session.tools(now.format, tags=self._tags, only=self._only, called=called_tools(now.items))
         rules = session.engine.policy().requests
         body = request_body(now.format, self._model, now.items, tools, now.params, rules, first=now.turns == 0)
         for name in _TOKEN_LIMITS:

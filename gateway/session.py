@@ -109,14 +109,21 @@ class Session:
         self.defer = defer
 
     def tools(
-        self, format: Format = "chat", *, tags: Collection[str] = (), only: Collection[str] | None = None
+        self,
+        format: Format = "chat",
+        *,
+        tags: Collection[str] = (),
+        only: Collection[str] | None = None,
+        called: Collection[str] = (),
     ) -> list[dict[str, Any]]:
         """The tools this principal may see and call, in a stable order, ready for `tools=` of the API named.
 
-        `tags` keeps those whose contract has at least one of them, `only` those named. Neither adds anything.
+        `tags` keeps those whose contract has at least one of them, `only` those named. Of versions of one tool the
+        newest is listed, or one of `called`: what the conversation has called before. Nothing here adds a right.
         """
         policy = self._engine.policy()
-        return policy.tools.render(policy.tools.subset(policy.visible(self.principal.id), tags, only), format)
+        names = policy.tools.subset(policy.visible(self.principal.id), tags, only, called)
+        return policy.tools.render(names, format)
 
     def tool_cost(self, format: Format = "chat", **subset: Any) -> ToolCost:
         """About how many tokens each tool of that list costs in every request, and the whole list. An estimate."""

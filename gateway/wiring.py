@@ -54,6 +54,7 @@ from gateway.pipeline import Passage, Stages
 from gateway.policy.collecting import without_collecting
 from gateway.policy.documents import AuditSettings, Contract, PathGuard, WitnessSettings
 from gateway.policy.policy_set import LoadedContract, PolicySet
+from gateway.policy.versions import lines
 from gateway.release import Exit, Release, Secrets
 from gateway.serialize import KeyedLocks, Order
 from gateway.session import Policy
@@ -253,6 +254,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
     settings = policy.settings
     observe = permission(policy) if runtime.observe else None
     contracts = {tool: loaded.contract for tool, loaded in policy.contracts.items()}
+    versions = lines(contracts)
     grants = checked_grants(policy.access)
     authorize = Authorize(grants, policy.refs())
     compiled = compile_contracts(policy, runtime.roots)
@@ -289,10 +291,11 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
             runtime.breaker,
             concurrent_calls=settings.loop.concurrent_calls,
             depth=settings.loop.depth,
+            lines=versions,
         ),
         parse=Parse(settings.arguments, runtime.keys.digest),
         authorize=authorize,
-        limit=Limit(settings.loop, {tool: each.limits for tool, each in contracts.items()}, runtime.counters),
+        limit=Limit(settings.loop, {tool: each.limits for tool, each in contracts.items()}, runtime.counters, versions),
         validate=Validate(compiled, runtime.keys.digest, runtime.facts),
         clear=Clear(
             runtime.store,

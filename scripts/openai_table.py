@@ -26,6 +26,7 @@ FILES = (
     "tests/unit/test_errors.py",
     "tests/unit/test_ordered.py",
     "tests/unit/test_paused.py",
+    "tests/unit/test_versions.py",
     "tests/e2e/test_example_pages.py",
 )
 APIS, WAYS = ("chat", "responses"), ("sync", "async", "streamed")
@@ -107,6 +108,13 @@ SECTIONS = (
             Line(
                 "a subset by tag or name, in stable order",
                 ("test_a_list_is_narrowed_by_tag_and_by_name_and_never_widened",),
+            ),
+            Line(
+                "versions side by side",
+                (
+                    "test_a_conversation_that_began_with_the_older_version_keeps_it",
+                    "test_c136_a_call_from_an_older_list_is_judged_by_the_version_it_was_made_for",
+                ),
             ),
             Line("token cost per tool and list", ("test_a_list_tells_what_it_costs",)),
             Line("more than ten are warned about", ("test_a_long_list_is_warned_about_once",)),

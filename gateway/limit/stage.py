@@ -22,17 +22,25 @@ from gateway.policy.documents import Limits, LoopLimits
 class Limit:
     """The step. `contracts` gives each tool's own limits."""
 
-    def __init__(self, loop: LoopLimits, contracts: Mapping[str, Limits], counters: Counters) -> None:
+    def __init__(
+        self,
+        loop: LoopLimits,
+        contracts: Mapping[str, Limits],
+        counters: Counters,
+        lines: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """`lines` gives for a tool that replaces others it and them: versions are counted as one tool."""
+        self._lines = lines or {}
         self._loop = loop
         self._contracts = contracts
         self._counters = counters
 
     def __call__(self, call: AuthorizedCall) -> LimitedCall | Refusal:
         ctx = call.ctx
-        tool = call.contract.name
+        own = self._contracts[call.contract.name]
+        tool = self._lines.get(call.contract.name, (call.contract.name,))[-1]
         if ctx.request_id is not None:
             return self.regardless(call)
-        own = self._contracts[tool]
         same = hash(tool) ^ hash(orjson.dumps(call.parsed.arguments, option=orjson.OPT_SORT_KEYS))
         with self._counters.guard:
             usage = self._counters.of(ctx.principal.id, ctx.conversation)
@@ -84,7 +92,7 @@ class Limit:
             return Refusal(
                 Step.LIMIT,
                 ReasonCode.RATE_LIMITED,
-                f"{tool} may be called {_times(own.per_minute)} a minute.",
+                f"This tool may be called {_times(own.per_minute)} a minute.",
                 "Wait a minute, or go on without it.",
             )
         return None

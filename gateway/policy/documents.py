@@ -116,6 +116,10 @@ class Contract(Document):
 
     tool: ToolName
     version: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,31}$")] = "1"
+    replaces: ToolName | None = Field(
+        default=None,
+        description="The tool of which this is the next version: new conversations are offered this one instead.",
+    )
     code_version: str | None = Field(default=None, description="Changes the contract's digest with your tool's code.")
     description: Text
     risk: Literal["low", "medium", "high"]

@@ -95,8 +95,11 @@ def read_contract(raw: bytes, *, file: str) -> LoadedContract:
 
 
 def contract_digest(contract: Contract) -> str:
-    """Covers what the contract means, defaults and `code_version` included, and not how it is written down."""
-    document, simple = settle(contract.model_dump(mode="json", by_alias=True))
+    """Covers what the contract means, defaults and `code_version` included, and not how it is written down.
+
+    Nor what it `replaces`: to retire an older version ends nothing that waits for the newer one.
+    """
+    document, simple = settle(contract.model_dump(mode="json", by_alias=True, exclude={"replaces"}))
     return _sha256(canonical(document, simple=simple))
 
 

@@ -11,6 +11,7 @@ from gateway.domain.errors import PolicyError
 from gateway.policy.documents import Contract
 from gateway.policy.policy_set import LoadedContract
 from gateway.policy.text import did_you_mean
+from gateway.policy.versions import wrong_successor
 
 
 def dangling(contracts: Mapping[str, LoadedContract], profiles: frozenset[str]) -> list[PolicyError]:
@@ -23,6 +24,10 @@ def _of_one(
     loaded: LoadedContract, contracts: Mapping[str, LoadedContract], profiles: frozenset[str]
 ) -> PolicyError | None:
     execution = loaded.contract.execution
+    if loaded.contract.replaces is not None:
+        why = wrong_successor(loaded.contract, {tool: each.contract for tool, each in contracts.items()})
+        if why is not None:
+            return loaded.error(why, "replaces")
     if execution.sandbox is not None and execution.sandbox not in profiles:
         near = did_you_mean(execution.sandbox, profiles)
         message = f"there is no profile sandbox/{execution.sandbox}.yaml.{near}"

@@ -57,7 +57,7 @@ def diff(before: PolicySet, after: PolicySet) -> PolicyDiff:
 
 
 def _bytes(lists: ToolLists, grants: Grants, who: str) -> bytes:
-    return orjson.dumps(lists.render(grants.visible(who), "chat"))
+    return orjson.dumps(lists.render(lists.offered(grants.visible(who)), "chat"))
 
 
 def _rights(before: PolicySet, after: PolicySet, old: Grants, new: Grants) -> Iterator[Difference]:
@@ -76,7 +76,13 @@ def _contracts(before: PolicySet, after: PolicySet) -> Iterator[Difference]:
     for tool in sorted({*before.contracts, *after.contracts}):
         if tool not in after.contracts:
             yield Difference("breaks", tool, "the tool is gone")
-        elif tool in before.contracts:
+        elif tool not in before.contracts:
+            older = after.contracts[tool].contract.replaces
+            if older is not None and older in before.contracts:
+                yield Difference("rewords", tool, f"the next version of {older}: new conversations are offered it")
+                for each in _contract(tool, before.contracts[older].contract, after.contracts[tool].contract):
+                    yield Difference(each.meaning, tool, f"against {older}: {each.what}")
+        else:
             yield from _contract(tool, before.contracts[tool].contract, after.contracts[tool].contract)
 
 
@@ -113,6 +119,8 @@ def _contract(tool: str, old: Contract, new: Contract) -> Iterator[Difference]:
     for field in ("risk", "effect", "idempotent", "execution", "result"):
         if getattr(old, field) != getattr(new, field):
             yield Difference("widens", tool, f"another {field}")
+    if old.replaces is not None and new.replaces is None:
+        yield Difference("rewords", tool, f"no longer the next version of {old.replaces}")
     if old.description != new.description:
         yield Difference("rewords", tool, "the description")
 

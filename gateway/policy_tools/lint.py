@@ -18,6 +18,7 @@ from gateway.domain.decision import Provenance
 from gateway.policy.casbin_files import POLICY
 from gateway.policy.documents import Contract, EmailGuard
 from gateway.policy.policy_set import LoadedContract, PolicySet
+from gateway.policy.versions import lines
 from gateway.policy_tools.dry import DryRun
 from gateway.shapes.strict import to_wire
 
@@ -45,7 +46,13 @@ def lint(policy: PolicySet) -> list[Finding]:
     """Every finding, errors first, then by place. Raises PolicyError where the policy cannot be compiled at all."""
     with DryRun(policy) as run:  # compiling is a check of its own
         grants = run.grants
-    found = [*_access(policy, grants), *_lists(policy, grants), *_alike(policy), *_settings(policy)]
+    found = [
+        *_access(policy, grants),
+        *_versions(policy, grants),
+        *_lists(policy, grants),
+        *_alike(policy),
+        *_settings(policy),
+    ]
     for loaded in policy.contracts.values():
         for check in _OF_ONE_CONTRACT:
             found += check(loaded)
@@ -94,6 +101,20 @@ def _access(policy: PolicySet, grants: Grants) -> Iterator[Finding]:
                 yield Finding("warning", "approvers-missing", place, what, "toolgate approvers add PERSON")
 
 
+def _versions(policy: PolicySet, grants: Grants) -> Iterator[Finding]:
+    """Whoever may call an older version and not the newer stays behind, or was forgotten."""
+    for tool, loaded in policy.contracts.items():
+        older = loaded.contract.replaces
+        if older is None:
+            continue
+        able = [who for who in grants.principals() if isinstance(grants.decide(who, older, "call"), Granted)]
+        left = sorted(who for who in able if not isinstance(grants.decide(who, tool, "call"), Granted))
+        if left:
+            what = f"{left[0]} and {len(left) - 1} more may call {older} and not {tool}" if left[1:] else ""
+            what = what or f"{left[0]} may call {older} and not {tool}"
+            yield _of(loaded, "warning", "version-ungranted", what, f"grant {tool} beside {older}", "replaces")
+
+
 def _may(grants: Grants, who: str, tool: str) -> bool:
     return isinstance(grants.decide(who, tool, "approve"), Granted)
 
@@ -119,8 +140,11 @@ def _lists(policy: PolicySet, grants: Grants) -> Iterator[Finding]:
 
 def _alike(policy: PolicySet) -> Iterator[Finding]:
     items = sorted(policy.contracts.items())
+    older = lines({tool: loaded.contract for tool, loaded in items})
     for number, (one, loaded) in enumerate(items):
         for other, second in items[number + 1 :]:
+            if other in older.get(one, ()) or one in older.get(other, ()):
+                continue  # versions of one tool: nobody is offered both
             a, b = loaded.contract.description, second.contract.description
             match = SequenceMatcher(None, a, b)
             long_enough = min(len(a), len(b)) >= SHORTEST_DESCRIPTION

@@ -10,6 +10,7 @@ import orjson
 
 from gateway.alarm import alarm
 from gateway.policy.documents import Contract
+from gateway.policy.versions import lines
 from gateway.shapes.calls import Format
 from gateway.shapes.strict import to_wire
 
@@ -49,6 +50,7 @@ class ToolLists:
         self._chat: dict[str, dict[str, Any]] = {}
         self._responses: dict[str, dict[str, Any]] = {}
         self._tags = {name: frozenset(contract.tags) for name, contract in contracts.items()}
+        self._lines = lines(contracts)
         self._warned: set[tuple[str, ...]] = set()
         self.unstrict: dict[str, str] = {}
         for name, contract in contracts.items():
@@ -84,17 +86,35 @@ class ToolLists:
         self._responses[name] = {"type": "custom", **custom, "format": responses}
 
     def subset(
-        self, names: tuple[str, ...], tags: Collection[str] = (), only: Collection[str] | None = None
+        self,
+        names: tuple[str, ...],
+        tags: Collection[str] = (),
+        only: Collection[str] | None = None,
+        called: Collection[str] = (),
     ) -> tuple[str, ...]:
-        """Those of `names` that have one of the tags and stand in `only`, in the same order."""
+        """Those of `names` that have one of the tags and stand in `only`, in the same order.
+
+        Of versions of one tool it is the newest, or the newest of those that the conversation has called.
+        """
         if only is not None:
             names = tuple(name for name in names if name in only)
+        if self._lines:
+            names = self.offered(names, called)
         if tags:
             names = tuple(name for name in names if not self._tags[name].isdisjoint(tags))
         if len(names) > MANY_TOOLS and names not in self._warned and len(self._warned) < MAX_LISTS:
             self._warned.add(names)
             alarm().warning("many_tools", tools=len(names), advice="models choose worse; use tags= or only=")
         return names
+
+    def offered(self, names: tuple[str, ...], called: Collection[str] = ()) -> tuple[str, ...]:
+        """`names` with one version of each tool: the newest, or the newest of those that were `called`."""
+        left_out: set[str] = set()
+        for line in self._lines.values():
+            here = [version for version in line if version in names]
+            kept = [version for version in here if version in called][:1] or here[:1]
+            left_out.update(version for version in here if version not in kept)
+        return tuple(name for name in names if name not in left_out)
 
     def render(self, names: tuple[str, ...], format: Format) -> list[dict[str, Any]]:
         """Shared dictionaries in a fresh list: they are the provider's to read and nobody's to change."""

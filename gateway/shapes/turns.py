@@ -16,7 +16,17 @@ from typing import Any, final
 from gateway.domain.call import ToolCall
 from gateway.domain.decision import StopReason
 from gateway.domain.errors import UsageError
-from gateway.shapes.calls import CALL_ITEMS, Format, chat_call, good_id, is_own_call, kind_of, own_call, plain
+from gateway.shapes.calls import (
+    CALL_ITEMS,
+    Format,
+    chat_call,
+    good_id,
+    is_own_call,
+    key_name,
+    kind_of,
+    own_call,
+    plain,
+)
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")  # what both APIs take back in a call
 _NO_NAME = "invalid_tool_name"
@@ -65,6 +75,16 @@ def call_ids(items: Sequence[Item]) -> set[str]:
     for item in items:
         found |= {call.get("id") for call in item.get("tool_calls") or () if isinstance(call, Mapping)}
     return {each for each in found if isinstance(each, str)}
+
+
+def called_tools(items: Sequence[Item]) -> frozenset[str]:
+    """The names of the tools that a conversation, of either API, has called."""
+    found = {key_name(item.get("namespace"), item.get("name")) for item in items if kind_of(item) in CALL_ITEMS}
+    for item in items:
+        for call in item.get("tool_calls") or ():
+            body = call.get(call.get("type") or "function") if isinstance(call, Mapping) else None
+            found.add(body.get("name") if isinstance(body, Mapping) else None)
+    return frozenset(each for each in found if isinstance(each, str))
 
 
 def write_said(text: str) -> list[Item]:
