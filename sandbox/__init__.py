@@ -23,7 +23,7 @@ from sandbox.image.lock import default_lock, pinned
 from sandbox.outputs import Artifact
 from sandbox.pool import Pool
 from sandbox.queue import FairQueue
-from sandbox.result import SandboxResult, Verdict, shown
+from sandbox.result import Hear, SandboxResult, Verdict, shown
 from sandbox.session import Mark, Sessions
 from sandbox.spec import SandboxProfile, SandboxSpec
 
@@ -34,6 +34,7 @@ __all__ = [
     "SandboxResult",
     "Verdict",
     "Artifact",
+    "Hear",
     "shown",
     "DockerEngine",
     "Pool",

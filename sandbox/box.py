@@ -12,7 +12,7 @@ from typing import Self
 from sandbox.docker import DockerEngine
 from sandbox.image.lock import default_lock, pinned
 from sandbox.pool import Pool
-from sandbox.result import SandboxResult
+from sandbox.result import Hear, SandboxResult
 from sandbox.session import Sessions
 from sandbox.spec import SandboxProfile
 
@@ -61,14 +61,22 @@ class Sandbox:
         inputs: Mapping[str, bytes] | None = None,
         stdin: bytes = b"",
         deadline_s: float | None = None,
+        watch: Hear | None = None,
     ) -> SandboxResult:
-        """As `DockerEngine.run`. A cancelled task has its container killed and gone before it ends."""
+        """As `DockerEngine.run`. A cancelled task has its container killed and gone before it ends.
+
+        `watch` is called on the loop with `stdout` or `stderr` and a piece of what the program prints, as it comes,
+        escaped like the result; never more than the output cap in all, and not after the run's end.
+        """
         pool = self._pool
         if pool is None:
             raise RuntimeError("Sandbox.run outside `async with`")
         source = code.encode() if isinstance(code, str) else code
         return await _in_thread(
-            lambda cancel: pool.run(source, inputs=inputs, stdin=stdin, deadline_s=deadline_s, cancel=cancel)
+            lambda cancel, hear: pool.run(
+                source, inputs=inputs, stdin=stdin, deadline_s=deadline_s, cancel=cancel, hear=hear
+            ),
+            watch,
         )
 
     async def run_in(
@@ -79,20 +87,32 @@ class Sandbox:
         inputs: Mapping[str, bytes] | None = None,
         stdin: bytes = b"",
         deadline_s: float | None = None,
+        watch: Hear | None = None,
     ) -> SandboxResult:
-        """As `Sessions.run`: variables and files live on between the runs of one `key`. A cancellation ends that."""
+        """As `run`, but variables and files live on between the runs of one `key`. A cancellation ends that."""
         sessions = self._sessions
         if sessions is None:
             raise RuntimeError("Sandbox.run_in outside `async with`")
         source = code.encode() if isinstance(code, str) else code
         return await _in_thread(
-            lambda cancel: sessions.run(key, source, inputs=inputs, stdin=stdin, deadline_s=deadline_s, cancel=cancel)
+            lambda cancel, hear: sessions.run(
+                key, source, inputs=inputs, stdin=stdin, deadline_s=deadline_s, cancel=cancel, hear=hear
+            ),
+            watch,
         )
 
 
-async def _in_thread(work: Callable[[threading.Event], SandboxResult]) -> SandboxResult:
+async def _in_thread(
+    work: Callable[[threading.Event, Hear | None], SandboxResult], watch: Hear | None
+) -> SandboxResult:
+    loop = asyncio.get_running_loop()
     cancel = threading.Event()
-    running = asyncio.ensure_future(asyncio.to_thread(work, cancel))
+
+    def hear(stream: str, text: str) -> None:
+        if watch is not None and not cancel.is_set():
+            loop.call_soon_threadsafe(watch, stream, text)
+
+    running = asyncio.ensure_future(asyncio.to_thread(work, cancel, None if watch is None else hear))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sandbox import frame as framing
 from sandbox.failure import ImageNotPinned, RunCancelled, SandboxRefused, SandboxUnavailable
 from sandbox.inspection import differences
-from sandbox.result import SandboxResult, shown
+from sandbox.result import Hear, SandboxResult, shown
 from sandbox.run import Lost, State, bounded, perform
 from sandbox.spec import SandboxSpec
 from sandbox.stream import POLL_S, Channel
@@ -131,18 +131,19 @@ class DockerEngine:
         stdin: bytes = b"",
         deadline_s: float | None = None,
         cancel: threading.Event | None = None,
+        hear: Hear | None = None,
     ) -> SandboxResult:
         """Run `code` (Python source) once, in a container made for it, and wait for its end; blocking.
 
         `inputs` become files `/tmp/in/<name>`; `stdin` is what the program reads. `deadline_s` may only
-        shorten the profile's, in seconds from the start. Setting `cancel` kills the container. Raises a
-        `SandboxError` where nothing ran.
+        shorten the profile's, in seconds from the start. Setting `cancel` kills the container; `hear` is told
+        what the program prints as it comes. Raises a `SandboxError` where nothing ran.
         """
         deadline = bounded(spec, deadline_s)
         request = framing.encoded(spec, framing.Request(code, inputs or {}, stdin), deadline)
         container = self.open(spec, deadline, cancel)
         try:
-            result = perform(container, request, deadline_s=deadline, cancel=cancel)
+            result = perform(container, request, deadline_s=deadline, cancel=cancel, hear=hear)
         except BaseException:
             container.dispose()  # the first fault is the one to report
             raise

@@ -20,7 +20,7 @@ from typing import Final, final
 from sandbox import frame as framing
 from sandbox.docker import Container, DockerEngine
 from sandbox.failure import RunCancelled, SandboxError, SandboxUnavailable
-from sandbox.result import SandboxResult
+from sandbox.result import Hear, SandboxResult
 from sandbox.run import bounded, perform
 from sandbox.spec import SandboxSpec
 from sandbox.ticker import Ticker
@@ -76,6 +76,7 @@ class Pool:
         stdin: bytes = b"",
         deadline_s: float | None = None,
         cancel: threading.Event | None = None,
+        hear: Hear | None = None,
     ) -> SandboxResult:
         """As `DockerEngine.run`, in a container that waits already, if there is one."""
         deadline = bounded(self.spec, deadline_s)
@@ -85,9 +86,11 @@ class Pool:
         container = self._take()
         self._fill()
         if container is None:
-            return self._engine.run(self.spec, code, inputs=inputs, stdin=stdin, deadline_s=deadline, cancel=cancel)
+            return self._engine.run(
+                self.spec, code, inputs=inputs, stdin=stdin, deadline_s=deadline, cancel=cancel, hear=hear
+            )
         try:
-            return perform(container, request, deadline_s=deadline, cancel=cancel)
+            return perform(container, request, deadline_s=deadline, cancel=cancel, hear=hear)
         finally:
             self._busy_at = time.monotonic()
             self._put_away(container)

@@ -6,9 +6,12 @@ program wrote in their place is shown as an escape such as `\\x1b` or `\\u202e`.
 
 from __future__ import annotations
 
+import codecs
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import final
 
 from sandbox.outputs import Artifact
 
@@ -65,6 +68,9 @@ _UNSAFE = re.compile(
 )
 
 
+_decoder = codecs.getincrementaldecoder("utf-8")
+
+
 def _escape(match: re.Match[str]) -> str:
     point = ord(match[0])
     if point < 0x100:
@@ -75,3 +81,27 @@ def _escape(match: re.Match[str]) -> str:
 def shown(raw: bytes) -> str:
     """`raw` as text that is safe to print, log and hand on; at most ten times as long."""
     return _UNSAFE.sub(_escape, raw.decode("utf-8", "backslashreplace"))
+
+
+Hear = Callable[[str, str], None]
+"""Told `stdout` or `stderr` and a piece of safe text while the program runs, in the thread that drains it: it must
+neither block nor raise. All pieces of a stream together are that stream of the result; the code's claim, too."""
+
+
+@final
+class Shower:
+    """`shown`, piece by piece, wherever the pieces were cut."""
+
+    def __init__(self, hear: Hear) -> None:
+        self._hear = hear
+        self._decoders = {name: _decoder("backslashreplace") for name in ("stdout", "stderr")}
+
+    def __call__(self, stream: str, piece: bytes, *, last: bool = False) -> None:
+        text = self._decoders[stream].decode(piece, last)
+        if text:
+            self._hear(stream, _UNSAFE.sub(_escape, text))
+
+    def end(self) -> None:
+        """What is left of a character that never came whole."""
+        for stream in self._decoders:
+            self(stream, b"", last=True)

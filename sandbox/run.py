@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from sandbox import frame as framing
 from sandbox.failure import InputRefused
-from sandbox.result import SandboxResult, Verdict, shown
+from sandbox.result import Hear, SandboxResult, Shower, Verdict, shown
 from sandbox.spec import SandboxSpec
 from sandbox.stream import Channel, End, Report, Streams
 
@@ -78,6 +78,7 @@ def perform(
     keep: bool = False,
     first: bool = True,
     cancel: threading.Event | None = None,
+    hear: Hear | None = None,
 ) -> SandboxResult:
     """Send an encoded request and judge what comes of it. The container is left to the caller, ended or not."""
     channel = container.channel
@@ -87,11 +88,14 @@ def perform(
         request = key + request
     began = time.monotonic()
     until = began + deadline_s
-    streams = channel.exchange(request, cap=container.spec.output_cap, until=until, cancel=cancel)
+    shower = None if hear is None else Shower(hear)
+    streams = channel.exchange(request, cap=container.spec.output_cap, until=until, cancel=cancel, shower=shower)
+    if shower is not None:
+        shower.end()
     took = time.monotonic() - began
     report, fault = streams.report, ""
     exit_code: int | None = None
-    if report is not None and _nothing_was_the_matter(report, keep):
+    if report is not None and _nothing_was_the_matter(report, keep, container):
         verdict, detail = Verdict.OK if report.exit_code == 0 else Verdict.CODE_FAILED, ""
         exit_code = report.exit_code
     else:
@@ -116,8 +120,21 @@ def perform(
     )
 
 
-def _nothing_was_the_matter(report: Report, keep: bool) -> bool:
-    return report.oom_kills == 0 and report.exit_code != SIGKILL_EXIT and (keep or report.ended)
+def _nothing_was_the_matter(report: Report, keep: bool, container: Started) -> bool:
+    if report.exit_code == SIGKILL_EXIT or not (keep or report.ended):
+        return False
+    if report.oom_kills is not None:
+        return report.oom_kills == 0
+    # gVisor's kernel does not count them; its host kills all of it, so what still runs has met none.
+    return not report.ended and _runs_unharmed(container)
+
+
+def _runs_unharmed(container: Started) -> bool:
+    try:
+        state = container.state()
+    except Lost:
+        return False
+    return state.running and not state.oom_killed
 
 
 def _settle(

@@ -19,7 +19,7 @@ from typing import Final, final
 from sandbox import frame as framing
 from sandbox.docker import Container, DockerEngine
 from sandbox.failure import RunCancelled, SandboxOverloaded, SandboxUnavailable
-from sandbox.result import SandboxResult
+from sandbox.result import Hear, SandboxResult
 from sandbox.run import bounded, perform
 from sandbox.spec import SandboxSpec
 from sandbox.ticker import Ticker
@@ -91,6 +91,7 @@ class Sessions:
         stdin: bytes = b"",
         deadline_s: float | None = None,
         cancel: threading.Event | None = None,
+        hear: Hear | None = None,
     ) -> SandboxResult:
         """Run `code` in the session of `key`, which begins with it if there is none. Raises as `DockerEngine.run`.
 
@@ -108,7 +109,9 @@ class Sessions:
                 session.container = self._engine.open(self.spec, self._life_s + deadline, cancel)
             left = self._life_s - (self._clock() - session.born)
             request = framing.encoded(self.spec, wanted, max(deadline, left))
-            result = perform(session.container, request, deadline_s=deadline, keep=True, first=first, cancel=cancel)
+            result = perform(
+                session.container, request, deadline_s=deadline, keep=True, first=first, cancel=cancel, hear=hear
+            )
         except BaseException:
             session.over = True
             raise

@@ -22,6 +22,7 @@ from enum import Enum, auto
 from typing import Final
 
 from sandbox.outputs import Collector
+from sandbox.result import Shower
 
 _HEADER: Final = struct.Struct(">BxxxI")
 _FRAME: Final = struct.Struct(">cI")
@@ -86,6 +87,7 @@ class Channel:
         self._streams = Streams()
         self._greeted = False
         self._left = 0
+        self._shower: Shower | None = None
 
     def key(self, key: bytes) -> None:
         """From here on what comes is signed with `key`."""
@@ -120,14 +122,15 @@ class Channel:
         cancel: threading.Event | None = None,
         to_ready: bool = False,
         only_send: bool = False,
+        shower: Shower | None = None,
     ) -> Streams:
         """Send `payload` and drain until the report (or readiness, or all is sent), the end of the stream, or a bound.
 
         `until` is on the `time.monotonic` clock, `cap` counts stdout and stderr together in bytes. A connection that
-        breaks counts as closed: whether the container ended is Docker's to say.
+        breaks counts as closed: whether the container ended is Docker's to say. `shower` gets what is kept at once.
         """
         streams = self._streams = Streams()
-        self._left = cap
+        self._left, self._shower = cap, shower
         unsent = memoryview(payload)
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
@@ -185,7 +188,7 @@ class Channel:
             view = view[len(part) :]
             self._wanted -= len(part)
             if self._stream != _STDOUT:  # not of the supervisor: the interpreter's last words, or a program's prank
-                if not self._keep(self._streams.stderr, part):
+                if not self._keep("stderr", part):
                     return End.CAPPED
                 continue
             self._inner += part
@@ -224,8 +227,8 @@ class Channel:
             self._mac.update(frame)
         match kind:
             case b"o" | b"e":
-                target = self._streams.stdout if kind == b"o" else self._streams.stderr
-                return None if self._keep(target, memoryview(payload)) else End.CAPPED
+                stream = "stdout" if kind == b"o" else "stderr"
+                return None if self._keep(stream, memoryview(payload)) else End.CAPPED
             case b"v":
                 self._streams.value = payload
             case b"A":
@@ -236,9 +239,13 @@ class Channel:
                 raise Spoiled
         return None
 
-    def _keep(self, target: bytearray, part: memoryview) -> bool:
+    def _keep(self, stream: str, part: memoryview) -> bool:
         """False once the cap is passed."""
-        target += part[: self._left]
+        kept = part[: self._left]
+        target = self._streams.stdout if stream == "stdout" else self._streams.stderr
+        target += kept
+        if self._shower is not None:
+            self._shower(stream, bytes(kept))
         fits = len(part) <= self._left
         self._left = max(0, self._left - len(part))
         return fits

@@ -13,24 +13,19 @@ worker lives on for more requests. The end of descriptor 0 says that the host is
 
 To the host, on descriptor 1: frames of kind (1 byte), uint32 length, payload. `r` ready; `o` `e` output;
 `v` repr of the last expression's value; `A` name of an output file, `D` more of its content; `Z` the report:
-lines of a word and a value, then a BLAKE2b MAC (RFC 7693, 32 bytes) over all since the key. Standard library
-only, and little of it: what is imported here is waited for by every cold run.
+lines of a word and a value, then a BLAKE2b MAC (RFC 7693, 32 bytes) over all since the key.
 """
 
-import os
+import os  # every cold run waits for what is imported
 import select
 import signal
 import struct
 import sys
 
-MAGIC = b"TGSB2\n"
-KEY_BYTES = MAC_BYTES = 32
+MAGIC, KEY_BYTES, MAC_BYTES = b"TGSB2\n", 32, 32
 INPUTS, OUTPUTS, STDIN = "/tmp/in", "/tmp/out", "/tmp/.stdin"  # noqa: S108  (the container's own tmpfs)
-CHUNK = 1 << 16
-VALUE_BYTES = 16 << 10
-NAME_BYTES = 100
+CHUNK, VALUE_BYTES, NAME_BYTES, MOST_LEFT_OUT = 1 << 16, 16 << 10, 100, 20
 NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
-MOST_LEFT_OUT = 20
 PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
 
 
@@ -166,8 +161,7 @@ class Supervisor:
         if read_exactly(len(MAGIC)) != MAGIC:
             sys.exit("no magic on stdin")
         preload = read_exactly(read_number(">I")).decode().split()
-        for folder in (INPUTS, OUTPUTS):
-            os.mkdir(folder, 0o700)
+        os.mkdir(OUTPUTS, 0o700)
         requests, self.requests = os.pipe()
         self.stdout, stdout = os.pipe()
         self.stderr, stderr = os.pipe()
@@ -226,6 +220,11 @@ class Supervisor:
             self.report(claimed, self.collect(files, size), cpu_ns() - began)
 
     def store(self) -> None:
+        """Each run's inputs are as the host sent them when its code begins, whatever earlier code did to them."""
+        if os.path.islink(INPUTS) or not os.path.isdir(INPUTS):  # none yet, or earlier code moved it
+            if os.path.lexists(INPUTS):
+                os.unlink(INPUTS)
+            os.mkdir(INPUTS)
         os.chmod(INPUTS, 0o700)
         for _ in range(read_number(">I")):
             self.store_one(f"{INPUTS}/{read_exactly(read_number('>H')).decode()}")
@@ -233,7 +232,9 @@ class Supervisor:
         os.chmod(INPUTS, 0o500)
 
     def store_one(self, path: str) -> None:
-        if os.path.lexists(path):
+        if os.path.isdir(path) and not os.path.islink(path):
+            os.rename(path, f"{path}.{os.urandom(8).hex()}")
+        elif os.path.lexists(path):
             os.unlink(path)
         target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
         left = read_number(">Q")
@@ -349,8 +350,8 @@ class Supervisor:
         """Sign off. A worker that has ended leaves nothing to do but to wait for the host and end alike."""
         ended, status = int(claimed is None), (claimed or b"\0")[0]
         if self.status is not None:
-            status = os.waitstatus_to_exitcode(self.status)
-            status = status if status >= 0 else 128 - status  # a signal, as a shell has it
+            code = os.waitstatus_to_exitcode(self.status)
+            status = code if code >= 0 else 128 - code  # a signal, as a shell has it
         oom = number("memory.events", "memory/memory.oom_control", b"oom_kill ")
         peak = number("memory.peak", "memory/memory.max_usage_in_bytes", b"")
         lines = [f"ended {ended}", f"exit {status}", f"oom {oom}", f"peak_bytes {peak}", f"cpu_ns {spent_ns}"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import DockerEngine, SandboxSpec, SandboxUnavailable, Verdict
+from sandbox import DockerEngine, SandboxSpec, SandboxUnavailable, Sessions, Verdict
 from sandbox.host import host_facts
 from sandbox.image.build import ensure
 from sandbox.self_check import Outcome, Probe, quick_check, self_check
@@ -78,6 +78,21 @@ print(json.dumps([squares, asyncio.run(both()), child.stdout, one]))
     )
     assert (result.verdict, result.stderr) == (Verdict.OK, "")
     assert json.loads(result.stdout) == [[0, 1, 4, 9], [1, 2], "42\n", [1]]
+
+
+def test_a_session_lives_on_under_gvisor_and_ends_with_its_memory(gvisor: tuple[DockerEngine, SandboxSpec]) -> None:
+    """gVisor's kernel does not count who was killed for memory, so each run is followed by a look at Docker's State."""
+    engine, spec = gvisor
+    with Sessions(engine, spec) as sessions:
+        assert sessions.run("ana", b"x = 41").alive
+        again = sessions.run("ana", b"x + 1")
+        assert (again.value, again.alive, again.verdict) == ("42", True, Verdict.OK)
+        failed = sessions.run("ana", b"1 / 0")
+        assert (failed.verdict, failed.alive) == (Verdict.CODE_FAILED, True)
+        over = sessions.run("ana", b"held = bytearray(1 << 30)\nprint('all of it')")
+        assert over.verdict in {Verdict.OOM, Verdict.KILLED}
+        assert not over.alive
+        assert sessions.run("ana", b"'x' in dir()").value == "False"
 
 
 def test_gvisor_that_ignores_cgroups_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
