@@ -166,7 +166,7 @@ def test_c105_a_start_refuses_a_profile_whose_last_check_failed(
     tmp_path: Path, looked: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = looked(GOOD)
-    monkeypatch.setattr(check, "pinned", lambda lock, image: SPEC.image_id)
+    monkeypatch.setattr(check, "pinned_image", lambda image: SPEC.image_id)
     profiles = {"python": DOCUMENT, "small": {**DOCUMENT, "memory_mib": 128}}
     Checks(tmp_path).keep(SPEC, FACTS, [BAD])
     runners = {name: Runner() for name in profiles}
