@@ -71,7 +71,7 @@ def scaffold(
             typer.echo(f"  {styled('left out', 'warn')} {safe(name)}: {safe(why)}")
         if proposal.seen:
             typer.echo(f"  {to}/tests holds argument values from the log: look before you commit them")
-        typer.echo("next: read every line marked `guess` or TODO, then:")
-        typer.echo(f"  toolgate policy lint --policies {to} && toolgate policy apply --policies {to}")
+        typer.echo("next: decide what is marked `guess` or TODO, and see what is left to decide:")
+        typer.echo(f"  toolgate policy lint --policies {to}")
     if proposal.left_out or denied:
         raise typer.Exit(1)

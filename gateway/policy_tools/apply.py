@@ -21,6 +21,7 @@ from gateway.office import Office
 from gateway.policy.loader import load
 from gateway.policy.lock import Lock, read_lock, write_lock
 from gateway.policy.policy_set import PolicySet
+from gateway.policy_tools.kept import keep
 from gateway.state.epoch import PolicyEpoch, Worker
 from gateway.wiring import compile_contracts, named_roots
 
@@ -66,6 +67,7 @@ def apply(office: Office, path: Path, found: PolicySet, by: str, say: Callable[[
     before = lock.digest if lock is not None else None
     office.record(PolicyApplied(found.digest, before, by, dict(found.files)))
     write_lock(path, Lock(found.digest, found.files, by, clock.now().rfc3339()))
+    keep(path, found, office.home.state)
     say("wrote the lock; waiting for running gateways")
     deadline = time.monotonic() + FOLLOW_S
     while True:

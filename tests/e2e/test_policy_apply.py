@@ -82,6 +82,22 @@ def test_a_running_gateway_follows_what_was_applied(gateway: Gateway, policies: 
     assert ask(gateway) is Denied
 
 
+def test_apply_says_what_the_change_means_before_it_is_made(gateway: Gateway, policies: Path) -> None:
+    (policies / "settings.yaml").write_text("loop: {repeats: 7}\n")
+    assert apply(policies).returncode == 0
+    grant(policies, "deny")
+    shown = toolgate("policy", "apply", "--policies", str(policies))  # nobody says yes
+    assert shown.returncode == 1
+    assert "narrows  ana: echo: may no longer call it" in shown.stdout.replace("ana echo", "ana: echo")
+    assert ask(gateway) is Released
+    copy = policies.parent / ".toolgate/state/applied/policy.csv"
+    copy.write_text("p, user:eve, echo, call, allow\n")
+    changed = apply(policies)
+    assert changed.returncode == 0
+    assert "eve" not in changed.stdout, "a copy that somebody changed says nothing"
+    assert ask(gateway) is Denied
+
+
 def test_c031_half_saved_files_keep_the_last_good_set(gateway: Gateway, policies: Path) -> None:
     before = gateway.policy_digest
     (policies / "policy.csv").write_text("p, user:ana, echo, s")
