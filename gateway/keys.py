@@ -106,6 +106,11 @@ class Keys:
         key = self._digests.get(digest.split(":")[1] if digest.count(":") == 2 else "")
         return key is not None and key.matches(data, digest, domain=domain)
 
+    def spellings(self, data: bytes, *, domain: bytes) -> tuple[str, ...]:
+        """`data`'s digest under every key held here, the current one first: what a rotation must not forget."""
+        older = (key for key in reversed(self._digests.values()) if key is not self.digest)
+        return tuple(key.digest(data, domain=domain) for key in (self.digest, *older))
+
     def seal(self, plain: bytes, aad: bytes) -> bytes:
         """`plain` encrypted for the place that `aad` names. 40 bytes longer."""
         header = MAGIC + bytes.fromhex(self.current_seal) + secrets.token_bytes(NONCE_BYTES)

@@ -7,7 +7,7 @@
 
 Each step takes the type that the step before gave, or ends the call with a `Refusal`. Before an intent is durable, a
 surprise denies; after it, whatever is not a durable outcome is `Unknown` (I2, I3). Two stores, one order (I5):
-claim (database, 5), intent (log, 6), execute (7), outcome (log, 8), done (database, 8).
+claim and charges (database, 5), intent (log, 6), execute (7), outcome (log, 8), done (database, 8).
 """
 
 from __future__ import annotations
@@ -234,6 +234,7 @@ class Passage:
         to = self.to
         attempt, verdict = 0, "burnt"
         content: str | None = None
+        spent = False  # whether an attempt may have taken effect
         try:
             while True:
                 attempt += 1
@@ -247,11 +248,12 @@ class Passage:
                 self.trace.mark(Step.RECORD)
                 executed = await self.execute(started)  # 7
                 self.trace.mark(Step.EXECUTE)
-                outcome = await self.end(started, executed)  # 8
+                spent = spent or _may_have_run(executed)
+                outcome = await self.end(started, executed, spent)  # 8
                 if isinstance(executed, Ambiguous) and executed.cancelled is not None:
                     raise executed.cancelled
                 if isinstance(outcome, Released):
-                    verdict, content = "done", outcome.content
+                    verdict, content = "done" if spent else "failed", outcome.content
                     to.admit.allowed(self.raw.ctx)
                 pause = to.execute.pause_before_retry(outcome, attempt)
                 if pause is None:
@@ -275,14 +277,17 @@ class Passage:
         except Exception as surprise:  # after an intent it is never a denial: nobody can say what it means
             return Ambiguous(described(surprise))
 
-    async def end(self, started: StartedCall, executed: Executed | Ambiguous) -> Released | Unknown:
-        """Step 8. A result whose outcome is not durable is withheld, and the call is `Unknown` (I3)."""
+    async def end(self, started: StartedCall, executed: Executed | Ambiguous, spent: bool) -> Released | Unknown:
+        """Step 8. A result whose outcome is not durable is withheld, and the call is `Unknown` (I3).
+
+        `spent` says that what the call charged stays spent, this attempt or one before it having perhaps run.
+        """
         tool = started.cleared.tool
         try:
             if isinstance(executed, Executed):
                 released = self.to.release(executed)
                 self.trace.mark(Step.RELEASE)
-                await self.to.record.outcome(started, self.waits, executed, released, self.trace.us())
+                await self.to.record.outcome(started, self.waits, executed, released, self.trace.us(), spent)
                 return released
             await self.to.record.unknown(started, self.waits, executed.detail, self.trace.us())
             return Unknown(started.ctx, tool, executed.detail)
@@ -311,6 +316,11 @@ class Passage:
 
 def _conversation(ctx: CallContext) -> tuple[str, str | None, str]:
     return ctx.principal.id, None if ctx.on_behalf_of is None else ctx.on_behalf_of.id, ctx.conversation
+
+
+def _may_have_run(executed: Executed | Ambiguous) -> bool:
+    """Only a tool that failed for certain has spent nothing."""
+    return isinstance(executed, Ambiguous) or executed.failure is None or executed.failure.may_have_run
 
 
 def faulty(reason: ReasonCode, detail: str) -> Refusal:

@@ -11,13 +11,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 
 from gateway.alarm import alarm
 from gateway.audit.damage import Kind
 from gateway.audit.errors import LogDamaged
 from gateway.audit.intents import origins_in
 from gateway.audit.keyring import Keyring
-from gateway.audit.ledger import Ledger
+from gateway.audit.ledger import Claim, Ledger
 from gateway.audit.lock import held
 from gateway.audit.log import AuditLog
 from gateway.audit.newest import rfc3339_ns
@@ -26,10 +27,13 @@ from gateway.audit.read import read_origin
 from gateway.audit.scan import ledger_of
 from gateway.audit.segment import Place
 from gateway.audit.verify import verify_origin
-from gateway.clear.recovery import LoggedIntent, older_than, reconcile
+from gateway.clear.recovery import LoggedIntent, forgets, older_than, reconcile
 from gateway.clear.store import RequestStore
+from gateway.clock import SystemClock
+from gateway.domain.charge import in_units
 from gateway.domain.errors import SettingsError
 from gateway.settings import Home
+from gateway.state.budgets import KEPT_NS, Entry
 
 
 @contextmanager
@@ -65,24 +69,49 @@ def reconcile_dead(store: RequestStore, where: Home, *, own: AuditLog | None = N
         if found is not None:
             ledgers[origin] = found
     settled = {call: finding for ledger in ledgers.values() for call, finding in ledger.settled.items()}
+    since_ns = SystemClock().wall_ns() - KEPT_NS
     for origin in dead:
         if origin not in ledgers:
             continue
         ledger = ledgers[origin]
-        if older_than(store, origin, _intents(origin, ledger, settled), rfc3339_ns(ledger.forgot_until)):
+        intents = _intents(origin, ledger, settled)
+        if older_than(store, origin, intents, rfc3339_ns(ledger.forgot_until)) or forgets(
+            store, origin, intents, since_ns, rfc3339_ns(ledger.forgot_spent_until)
+        ):
             alarm().warning("whole_log_read", origin=origin, why="the database is older than what its ledger remembers")
             whole = _whole(where, keys[origin])
             if whole is None:
                 continue
-            ledger = whole
-        reconcile(store, origin, _intents(origin, ledger, settled))
+            intents = _intents(origin, whole, settled)
+        reconcile(store, origin, intents, since_ns)
 
 
 def _intents(origin: str, ledger: Ledger, settled: dict[tuple[str, str], str]) -> dict[str, LoggedIntent]:
     return {
-        call_id: LoggedIntent(call_id, call.effect_key, call.request_id, call.outcome, settled.get((origin, call_id)))
-        for call_id, call in ledger.calls.items()
+        call_id: LoggedIntent(
+            call_id,
+            call.effect_key,
+            call.request_id,
+            call.outcome,
+            settled.get((origin, call_id)),
+            _entries(origin, call_id, call),
+            call.spent,
+        )
+        for call_id, call in (ledger.charged | ledger.calls).items()
     }
+
+
+def _entries(origin: str, call_id: str, call: Claim) -> tuple[Entry, ...]:
+    """What the call charged. Raises LogDamaged."""
+    try:
+        found = [
+            Entry(call_id, origin, charge["budget"], charge["account"], units, rfc3339_ns(call.time))
+            for charge in call.charges
+            if (units := in_units(Decimal(charge["value"])))
+        ]
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
+        raise LogDamaged(origin, f"an intent's charges cannot be read ({error})", call.seq) from error
+    return tuple(found)
 
 
 def enrolled_origins(where: Home) -> list[str]:
@@ -110,7 +139,7 @@ def _whole(where: Home, keys: Keyring) -> Ledger | None:
         alarm().error("damaged_log_not_believed", origin=keys.origin, damage=damage.kind.value, seq=damage.seq)
     if wrong:
         return None
-    ledger = Ledger(remember=sys.maxsize)
+    ledger = Ledger(remember=sys.maxsize, remember_charged=sys.maxsize)
     for stored in read_origin(where.audit, keys.origin):
         ledger.take(stored.seq, stored.line)
     return _readable(keys.origin, ledger)

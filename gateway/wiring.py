@@ -51,6 +51,7 @@ from gateway.limit.stage import Limit
 from gateway.observe import Observing, Uncontracted, open_door, open_exit, permission
 from gateway.parse.stage import Parse
 from gateway.pipeline import Passage, Stages
+from gateway.policy.budget_documents import Budget
 from gateway.policy.collecting import without_collecting
 from gateway.policy.documents import AuditSettings, Contract, PathGuard, WitnessSettings
 from gateway.policy.policy_set import LoadedContract, PolicySet
@@ -62,6 +63,7 @@ from gateway.settings import Home, prepare
 from gateway.shapes.models import request_rules
 from gateway.shapes.tools import ToolLists
 from gateway.starting import one_start_at_a_time, reconcile_dead
+from gateway.state.budgets import BudgetLedger
 from gateway.state.database import Database
 from gateway.state.epoch import PolicyEpoch
 from gateway.state.kill_switches import KillSwitches
@@ -296,7 +298,13 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         parse=Parse(settings.arguments, runtime.keys.digest),
         authorize=authorize,
         limit=Limit(settings.loop, {tool: each.limits for tool, each in contracts.items()}, runtime.counters, versions),
-        validate=Validate(compiled, runtime.keys.digest, runtime.facts),
+        validate=Validate(
+            compiled,
+            runtime.keys.digest,
+            runtime.facts,
+            spell=lambda account: runtime.keys.spellings(account, domain=b"budget"),
+            ledger=BudgetLedger(runtime.database, runtime.clock),
+        ),
         clear=Clear(
             runtime.store,
             rules,
@@ -353,7 +361,8 @@ def compile_contracts(
 ) -> dict[str, CompiledContract]:
     """Every contract, compiled. `roots` stand beside those of settings.yaml. Raises PolicyError."""
     known = policy.settings.roots | dict(roots)
-    return {tool: _compiled(loaded, known, network) for tool, loaded in policy.contracts.items()}
+    budgets = policy.settings.budgets
+    return {tool: _compiled(loaded, known, network, budgets) for tool, loaded in policy.contracts.items()}
 
 
 def named_roots(policy: PolicySet) -> frozenset[str]:
@@ -362,12 +371,14 @@ def named_roots(policy: PolicySet) -> frozenset[str]:
     return frozenset(guard.root for guard in guards if isinstance(guard, PathGuard))
 
 
-def _compiled(loaded: LoadedContract, roots: Mapping[str, str], network: Network | None) -> CompiledContract:
+def _compiled(
+    loaded: LoadedContract, roots: Mapping[str, str], network: Network | None, budgets: Mapping[str, Budget]
+) -> CompiledContract:
     contract = loaded.contract
     lines = {rule.id: loaded.provenance("rules", i).line for i, rule in enumerate(contract.rules)}
     for part in ("parameters", "approval"):
         lines[part] = loaded.provenance(part).line
-    return CompiledContract.build(contract, loaded.ref, roots=roots, lines=lines, network=network)
+    return CompiledContract.build(contract, loaded.ref, roots=roots, lines=lines, network=network, budgets=budgets)
 
 
 def _door(contract: Contract, compiled: CompiledContract, runtime: Runtime) -> Door:

@@ -163,13 +163,23 @@ class Record:
             effect_key=shaped.effect_key,
             attempt=attempt,
             sandbox=self._sandboxes.get(contract.name),
+            charges=tuple(charge.as_record() for charge in call.validated.charges),
         )
 
     async def outcome(
-        self, started: StartedCall, waits: Waits, executed: Executed, released: Released, steps_us: dict[str, int]
+        self,
+        started: StartedCall,
+        waits: Waits,
+        executed: Executed,
+        released: Released,
+        steps_us: dict[str, int],
+        spent: bool,
     ) -> None:
-        """Make durable what became of an intent. Raises AuditUnavailable: then nothing may be handed on."""
-        failure = released.failure
+        """Make durable what became of an intent. Raises AuditUnavailable: then nothing may be handed on.
+
+        `spent`: what the intent charged stays spent.
+        """
+        failure, call = released.failure, started.cleared
         event = CallOutcome(
             call=self.subject(started.ctx, released.tool),
             intent_seq=started.seq,
@@ -182,6 +192,7 @@ class Record:
             labels=self._labels.get(released.tool, {}),
             evidence=executed.evidence,
             steps_us=steps_us,
+            spent=spent if isinstance(call, ClearedCall) and call.validated.charges else None,
             observed=observed_outcome(released),
         )
         kept = self._kept.get(released.tool)

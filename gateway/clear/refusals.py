@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from gateway.clear.request import BURNT, CLAIMED, DENIED, DONE, EXPIRED, UNKNOWN
 from gateway.clear.visible import visible
+from gateway.domain.charge import in_words
 from gateway.domain.decision import ReasonCode, Refusal, Step
+from gateway.state.budgets import Exceeded
 
 
 def no(reason: ReasonCode, message: str, detail: str = "", suggestion: str = "") -> Refusal:
@@ -67,6 +69,18 @@ def busy() -> Refusal:
         "Another call is acting on the same thing.",
         "its effect key changed hands after the facts were read",
         "Look at its present state, then decide whether this call is still needed.",
+    )
+
+
+def over_budget(too_much: Exceeded) -> Refusal:
+    """How much is left is told only where the policy says so: it tells what others have spent."""
+    charge, left = too_much.charge, in_words(too_much.left)
+    return no(
+        ReasonCode.VALUE_BUDGET,
+        "This is more than may still be spent now.",
+        f"budget `{charge.budget}`: {in_words(charge.units)} does not fit, {left} of {in_words(charge.most)} is left "
+        f"in account {charge.account}",
+        f"At most {left} is left." if charge.tell_left else "Do not split it up: tell the user, or ask again later.",
     )
 
 

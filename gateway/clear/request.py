@@ -23,6 +23,7 @@ DENIED: Final = "denied"
 EXPIRED: Final = "expired"
 UNKNOWN: Final = "unknown"
 BURNT: Final = "burnt"  # claimed, but never ran and never will
+FAILED: Final = "failed"  # how a claim may end, and no state: the tool failed for certain, so nothing was spent
 STATES: Final = (PENDING, CLAIMED, DONE, DENIED, EXPIRED, UNKNOWN, BURNT)
 
 

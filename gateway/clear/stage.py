@@ -1,9 +1,10 @@
 """Step 5, clear: who must agree has agreed, and the grant is claimed, once (I4, I5; OWASP ASI09, LLM06).
 
-Guarantees: a call with neither obligation, effect key nor order to keep touches no database; a grant counts only for
-the very call it was given for, judged anew by the policy of this moment, proven by signatures and not by rows; of any
-number who redeem it at the same time one succeeds; and everything that cannot be established denies. Deciding what an
-obligation is was step 4's work; recording the request, between `Draft` and `park`, is the pipeline's.
+Guarantees: a call with neither obligation, effect key, charge nor order to keep touches no database; a grant counts
+only for the very call it was given for, judged anew by the policy of this moment, proven by signatures and not by rows;
+of any number who redeem it at the same time one succeeds; what a call spends is reserved in the same transaction; and
+everything that cannot be established denies. Deciding what an obligation is was step 4's work; recording the request,
+between `Draft` and `park`, is the pipeline's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from gateway.clear.request import (
     BURNT,
     DENIED,
     DONE,
+    FAILED,
     PENDING,
     UNKNOWN,
     Binding,
@@ -39,8 +41,9 @@ from gateway.domain.event import ApprovalRequested, Subject
 from gateway.domain.ids import Principal, new_id
 from gateway.domain.instant import NS, Clock, Instant
 from gateway.domain.waits import Waits
+from gateway.state.budgets import Exceeded
 
-ENDS: Final = (DONE, UNKNOWN, BURNT)
+ENDS: Final = (DONE, FAILED, UNKNOWN, BURNT)
 _FREELY: Final = Permit()
 
 
@@ -134,7 +137,7 @@ class Clear:
             if call.ctx.depth > 0:
                 return refusals.may_not_park()
             return await waits.blocking(lambda: self._draft(call, obligations))
-        if call.shaped.effect_key is None:
+        if call.shaped.effect_key is None and not call.charges:
             return ClearedCall(call.ctx, call, _FREELY)
         return await waits.blocking(lambda: self._hold(call))
 
@@ -155,13 +158,16 @@ class Clear:
         return draft.parked if stored else refusals.full(most)
 
     async def finish(self, cleared: ClearedCall, state: str, content: str | None, waits: Waits) -> None:
-        """Once the outcome is durable in the log: `done`, or `unknown`; `burnt` if there is no intent, so it never ran.
+        """Once the outcome is durable in the log: `done`, `failed` if it took no effect for certain, or `unknown`.
+
+        `burnt` if there is no intent, so it never ran.
 
         `content` is what was released to the model; a spent id returns it. No I/O for a call that claimed nothing.
         """
         if state not in ENDS:
             raise ValueError(f"a claim ends as one of {ENDS}, not {state!r}")
-        if cleared.permit.request_id is None and cleared.validated.shaped.effect_key is None:
+        validated = cleared.validated
+        if cleared.permit.request_id is None and validated.shaped.effect_key is None and not validated.charges:
             return
         await waits.blocking(lambda: self._finish(cleared, state, content))
 
@@ -200,7 +206,10 @@ class Clear:
     # without a grant
 
     def _hold(self, call: ValidatedCall) -> ClearedCall | Refusal:
-        if self._store.claim(self._holder(call), None, _effect(call)) is not None:
+        lost = self._store.claim(self._holder(call), None, _effect(call), call.charges, self._clock.now())
+        if isinstance(lost, Exceeded):
+            return refusals.over_budget(lost)
+        if lost is not None:
             return refusals.busy()
         return ClearedCall(call.ctx, call, _FREELY)
 
@@ -213,6 +222,8 @@ class Clear:
         most = self._rules.pending_requests
         if self._store.pending_in(ctx.conversation, now) >= most:
             return refusals.full(most)
+        if call.charges and (too_much := self._store.exceeded(call.charges, now)) is not None:
+            return refusals.over_budget(too_much)  # nobody is asked about what cannot be
         contract = self._rules.contracts[tool]
         clearance = contract.clearance
         votes.needs_of(obligations, clearance)  # an obligation of an unknown kind fails here, not at redemption
@@ -291,7 +302,9 @@ class Clear:
         elders = self._behind(call, request)
         if elders is not None:
             return Parked(ctx, binding.tool, binding.id, (elders,), binding.expires)
-        lost = self._store.claim(self._holder(call), request.digest, _effect(call))
+        lost = self._store.claim(self._holder(call), request.digest, _effect(call), call.charges, self._clock.now())
+        if isinstance(lost, Exceeded):
+            return refusals.over_budget(lost)  # the grant is not burnt: it may be redeemed once there is enough again
         if lost == "effect":
             return refusals.busy()
         if lost is not None:

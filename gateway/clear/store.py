@@ -7,7 +7,7 @@ Whether a claim is *deserved* is not asked here: `stage.py` does that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, final
 
@@ -23,6 +23,7 @@ from gateway.clear.request import (
     DENIED,
     DONE,
     EXPIRED,
+    FAILED,
     PENDING,
     STATES,
     UNKNOWN,
@@ -31,8 +32,11 @@ from gateway.clear.request import (
 )
 from gateway.clear.tables import METADATA, REQUESTS, VOTES
 from gateway.clear.votes import DENY, Ballot
+from gateway.domain.charge import Charge
 from gateway.domain.errors import StateUnavailable
 from gateway.domain.instant import Instant
+from gateway.state import budgets
+from gateway.state.budgets import Exceeded
 
 _TEXT: Final = ("id", "state", "nonce", "conversation", "principal", "tool", "contract_digest", "effective_digest")
 _TEXT_TOO: Final = ("display_digest", "request_digest", "boot_id", "policy_digest", "provider_call_id", "masked")
@@ -54,6 +58,7 @@ class RequestStore:
         self.markers = markers
         with database.write() as connection:
             METADATA.create_all(connection)
+            budgets.METADATA.create_all(connection)
 
     # reading
 
@@ -92,6 +97,11 @@ class RequestStore:
     def effect(self, key: str) -> Effect:
         with self.database.read() as connection:
             return effects.read(connection, key)
+
+    def exceeded(self, charges: Sequence[Charge], now: Instant) -> Exceeded | None:
+        """The first charge that would not fit now. Reserves nothing: waiting for a person holds nothing (I13)."""
+        with self.database.read() as connection:
+            return budgets.exceeded(connection, charges, now)
 
     # before the claim
 
@@ -184,18 +194,30 @@ class RequestStore:
 
     # the claim, and what became of it
 
-    def claim(self, holder: Holder, digest: str | None, effect: tuple[str, int] | None) -> str | None:
-        """Claim the request `holder.request_id` (of that digest), an effect key (at that generation), or both.
+    def claim(
+        self,
+        holder: Holder,
+        digest: str | None,
+        effect: tuple[str, int] | None,
+        charges: Sequence[Charge] = (),
+        now: Instant | None = None,
+    ) -> str | Exceeded | None:
+        """Claim the request `holder.request_id` (of that digest), an effect key (at that generation), and `charges`.
 
-        One transaction: all of it or nothing. None if it was claimed, else what was lost: `effect` or `request`.
+        One transaction: all of it or nothing. None if it was claimed, else what was lost: `effect`, `request`, or the
+        charge that does not fit. `now` is needed where there are charges.
         """
-        lost: str | None = None
+        lost: str | Exceeded | None = None
         try:
             with self.database.write() as connection:
                 if effect is not None and not effects.take(connection, *effect, holder):
                     lost = "effect"
                     raise _Lost
-                if holder.request_id is not None:
+                if charges and now is not None:
+                    lost = budgets.reserve(connection, charges, holder.origin, holder.call_id, now)
+                    if lost is not None:
+                        raise _Lost
+                if holder.request_id is not None:  # the last, because a mark beside the log is not rolled back
                     lost = "request"
                     self._claim_request(connection, holder, holder.request_id, digest)
                 lost = None
@@ -214,7 +236,7 @@ class RequestStore:
             raise _Lost
 
     def finish(self, holder: Holder, state: str, sealed_verdict: bytes | None) -> None:
-        """Write down what became of a claim: DONE, UNKNOWN or BURNT. A claim of somebody else is never touched."""
+        """Write down what became of a claim: DONE, FAILED, UNKNOWN or BURNT. Somebody else's is never touched."""
         with self.database.write() as connection:
             finish(connection, holder, state, sealed_verdict)
 
@@ -222,7 +244,8 @@ class RequestStore:
 def finish(connection: Connection, holder: Holder, state: str, sealed_verdict: bytes | None) -> None:
     """The same inside a transaction of the caller's."""
     if holder.request_id is not None:
-        values: dict[str, object] = {"state": state, "sealed_verdict": sealed_verdict}
+        ended = DONE if state == FAILED else state  # a request whose call ran and failed is done with all the same
+        values: dict[str, object] = {"state": ended, "sealed_verdict": sealed_verdict}
         if state != UNKNOWN:  # who settles an unknown must still see what was asked
             values |= {"sealed_wire": None, "sealed_dossier": None}
         connection.execute(
@@ -237,10 +260,13 @@ def finish(connection: Connection, holder: Holder, state: str, sealed_verdict: b
         )
     if state == UNKNOWN:
         effects.keep_unknown(connection, holder)
-    elif state in (DONE, BURNT):
+        budgets.keep_unknown(connection, holder.origin, holder.call_id)
+    elif state in (DONE, FAILED, BURNT):
         effects.free(connection, holder)
+        let_go = budgets.spend if state == DONE else budgets.release
+        let_go(connection, holder.origin, holder.call_id)
     else:
-        raise ValueError(f"a claim ends as done, unknown or burnt, not {state!r}")
+        raise ValueError(f"a claim ends as done, failed, unknown or burnt, not {state!r}")
 
 
 def _pending_in(connection: Connection, conversation: str, now: Instant) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol, final
 
+from gateway.domain.charge import Charge
 from gateway.domain.decision import Obligation, Permit, Provenance, Refusal, WouldBe
 from gateway.domain.ids import Principal
 from gateway.domain.instant import Instant
@@ -160,7 +161,7 @@ class ValidatedCall:
 
     `capabilities` are opened resources handed to the tool in place of the named arguments; the pipeline closes them.
     `effect_generation` is the effect key's generation read before the facts: a claim succeeds only if nobody
-    acted on that key since (I13).
+    acted on that key since (I13). `charges` are what it would spend; step 5 reserves it.
     """
 
     ctx: CallContext
@@ -170,6 +171,7 @@ class ValidatedCall:
     obligations: tuple[Obligation, ...]
     capabilities: dict[str, object]
     effect_generation: int
+    charges: tuple[Charge, ...] = ()
 
 
 @final
@@ -232,12 +234,16 @@ class StartedCall:
 @final
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The tool ran and failed, in words fit for the model. `detail` is for the record only."""
+    """The tool ran and failed, in words fit for the model. `detail` is for the record only.
+
+    `may_have_run` says that it may have taken effect all the same, so what it charged stays spent.
+    """
 
     code: str
     message: str
     suggestion: str = ""
     detail: str = ""
+    may_have_run: bool = False
 
 
 @final

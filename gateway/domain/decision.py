@@ -59,6 +59,7 @@ class ReasonCode(StrEnum):
     APPROVAL_INVALID = "approval_invalid"
     APPROVALS_FULL = "approvals_full"
     GRANT_SPENT = "grant_spent"
+    VALUE_BUDGET = "value_budget"
     REQUEST_UNKNOWN = "request_unknown"
     MAY_NOT_PARK = "may_not_park"
     # 6 record, and faults of components anywhere

@@ -60,12 +60,16 @@ class CallIntent:
     attempt: int
     sandbox: dict[str, object] | None
     observed: dict[str, object] | None = None
+    charges: tuple[dict[str, object], ...] = ()
 
 
 @final
 @dataclass(slots=True)
 class CallOutcome:
-    """What became of an intent. `status` is `released`, `failed` or `unknown`; durations are microseconds by step."""
+    """What became of an intent. `status` is `released`, `failed` or `unknown`; durations are microseconds by step.
+
+    `spent`: whether what the intent charged stays spent; null where it charged nothing, or where nobody knows.
+    """
 
     kind: ClassVar[str] = "call.outcome"
     call: Subject
@@ -81,6 +85,7 @@ class CallOutcome:
     steps_us: dict[str, int]
     personal: dict[str, object] | None = None
     kept: str | None = None
+    spent: bool | None = None
     observed: dict[str, object] | None = None
 
 

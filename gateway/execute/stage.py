@@ -240,6 +240,7 @@ def _late(call: StartedCall, door: Door, *, began: bool) -> Executed | Ambiguous
             f"The tool did not answer within {door.execution.deadline_s:g} s.",
             "Try again later, or go on without it.",
             "deadline" if began else "no worker was free in time",
+            may_have_run=began,
         ),
     )
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from gateway.domain.ids import check_id
+from gateway.policy.budget_documents import Budget, BudgetName, ValuePath
 from gateway.policy.guard_documents import EmailGuard as EmailGuard
 from gateway.policy.guard_documents import Guard as Guard
 from gateway.policy.guard_documents import PathGuard as PathGuard
@@ -134,6 +135,10 @@ class Contract(Document):
     rules: tuple[Rule, ...] = ()
     guards: dict[str, Guard] = Field(default_factory=dict)
     limits: Limits = Limits()
+    charges: dict[BudgetName, Annotated[int, Field(ge=1)] | ValuePath] = Field(
+        default_factory=dict,
+        description="Budgets of settings.yaml that a call spends: where the value stands (`args.amount`), or a number.",
+    )
     approval: Approval | None = None
     effect_key: tuple[str, ...] = Field(default=(), description="Parameters naming what an unknown outcome holds.")
     serialize_by: tuple[str, ...] = Field(
@@ -342,6 +347,9 @@ class Settings(Document):
         default=(),
         description="Tools the provider may execute itself, by name: `web_search`, `code_interpreter`, "
         "`mcp:<server_url>`. Every other one is taken out of requests.",
+    )
+    budgets: dict[BudgetName, Budget] = Field(
+        default_factory=dict, description="How much calls may spend in a time; contracts charge them with `charges`."
     )
     roots: dict[Slug, str] = Field(default_factory=dict, description="Folders path guards may name.")
     secret_patterns: tuple[str, ...] = Field(

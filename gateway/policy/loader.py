@@ -63,7 +63,7 @@ def load(path: str | Path, *, locked: bool = True) -> PolicySet:
         may_be_empty = settings.observe is not None
         access = read_policy(files[POLICY], model_text, frozenset(tools), may_be_empty=may_be_empty)
     if not errors:
-        errors += dangling(contracts, frozenset(profiles))
+        errors += dangling(contracts, frozenset(profiles), settings.budgets)
     if errors or access is None:
         raise PolicyErrors(tuple(errors))
 

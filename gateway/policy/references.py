@@ -8,21 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.domain.errors import PolicyError
+from gateway.policy.budget_documents import Budget
 from gateway.policy.documents import Contract
 from gateway.policy.policy_set import LoadedContract
 from gateway.policy.text import did_you_mean
 from gateway.policy.versions import wrong_successor
 
 
-def dangling(contracts: Mapping[str, LoadedContract], profiles: frozenset[str]) -> list[PolicyError]:
+def dangling(
+    contracts: Mapping[str, LoadedContract], profiles: frozenset[str], budgets: Mapping[str, Budget]
+) -> list[PolicyError]:
     """The first broken reference of each contract."""
-    found = (_of_one(loaded, contracts, profiles) for loaded in contracts.values())
+    found = (_of_one(loaded, contracts, profiles, budgets) for loaded in contracts.values())
     return [error for error in found if error is not None]
 
 
 def _of_one(
-    loaded: LoadedContract, contracts: Mapping[str, LoadedContract], profiles: frozenset[str]
+    loaded: LoadedContract,
+    contracts: Mapping[str, LoadedContract],
+    profiles: frozenset[str],
+    budgets: Mapping[str, Budget],
 ) -> PolicyError | None:
+    for name, value in loaded.contract.charges.items():
+        wrong = _bad_charge(loaded.contract, name, value, budgets)
+        if wrong is not None:
+            return loaded.error(wrong, "charges", name)
     execution = loaded.contract.execution
     if loaded.contract.replaces is not None:
         why = wrong_successor(loaded.contract, {tool: each.contract for tool, each in contracts.items()})
@@ -56,6 +66,33 @@ def _bad_fallback(contract: Contract, contracts: Mapping[str, LoadedContract]) -
         names = ", ".join(sorted(extra | needed))
         return f"the fallback {name!r} receives the same arguments, but it does not share these parameters: {names}"
     return None
+
+
+def _bad_charge(contract: Contract, name: str, value: int | str, budgets: Mapping[str, Budget]) -> str | None:
+    """Why the charge could not be counted: a budget, a fact or a parameter that is not there, or may be left out."""
+    budget = budgets.get(name)
+    if budget is None:
+        return f"settings.yaml has no budget {name!r}.{did_you_mean(name, budgets)}"
+    if isinstance(value, str) and value.startswith("args."):
+        first = value.split(".")[1]
+        if first in contract.secrets or first in contract.personal:
+            return f"`{value}` is a secret or personal, and records say what was charged"
+    for path in (*budget.per, *([value] if isinstance(value, str) else [])):
+        kind, _, rest = path.partition(".")
+        first = rest.partition(".")[0]
+        if kind == "facts" and first not in contract.facts:
+            return f"`{path}`: this contract asks for no fact {first!r}.{did_you_mean(first, contract.facts)}"
+        if kind == "args" and first not in _properties(contract):
+            return f"`{path}`: there is no parameter {first!r}.{did_you_mean(first, _properties(contract))}"
+        if kind == "args" and first not in _required(contract) and not _has_default(contract, first):
+            return f"`{path}`: a call may leave {first!r} out, and would then cost nothing: make it `required`"
+    return None
+
+
+def _has_default(contract: Contract, name: str) -> bool:
+    found = contract.parameters.get("properties")
+    schema = found.get(name) if isinstance(found, dict) else None
+    return isinstance(schema, dict) and "default" in schema
 
 
 def _properties(contract: Contract) -> set[str]:

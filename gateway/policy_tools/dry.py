@@ -7,9 +7,10 @@ where a path guard would open a file an empty one stands.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeVar, TypeVarTuple, final
 
@@ -17,6 +18,7 @@ from gateway.authorize.casbin_oracle import checked_grants
 from gateway.authorize.stage import Authorize
 from gateway.clock import SystemClock
 from gateway.domain.call import CallContext, RawCall
+from gateway.domain.charge import PLACES, Charge
 from gateway.domain.decision import Provenance, Refusal, Step
 from gateway.domain.errors import PolicyError, UsageError
 from gateway.domain.ids import Principal
@@ -44,7 +46,7 @@ Decision = Literal["allow", "deny", "escalate"]
 @final
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call to judge. `facts` gives each fact of the contract by its name there."""
+    """One call to judge. `facts` gives each fact of the contract by its name there, `left` what each budget has."""
 
     principal: str
     tool: str
@@ -53,6 +55,7 @@ class Question:
     conversation: str = "dry-run"
     calls: int = 1
     facts: Mapping[str, object] | None = None
+    left: Mapping[str, float] | None = None
     fallback: bool = False
 
 
@@ -124,7 +127,8 @@ class DryRun:
         asked = [fact for loaded in policy.contracts.values() for fact in loaded.contract.facts.values()]
         for provider in {fact.provider for fact in asked}:
             facts.register(provider, _Given(provider, self._given))
-        self._validate = Validate(self.contracts, self._key, facts)
+        self._left = _Told()
+        self._validate = Validate(self.contracts, self._key, facts, ledger=self._left)
 
     def __enter__(self) -> DryRun:
         return self
@@ -161,6 +165,7 @@ class DryRun:
             return _denied(limited, grant)
         contract = self.policy.contracts[asked.tool].contract
         self._give(contract, asked)
+        self._left.of(asked.tool, asked.left or {})
         shaped = self._validate.shape(limited)
         if isinstance(shaped, Refusal):
             return _denied(shaped, grant)
@@ -208,6 +213,21 @@ class DryRun:
                     f"two facts of {contract.tool} come from provider {fact.provider!r}; give them one value"
                 )
             self._given[fact.provider] = given[name]
+
+
+@final
+class _Told:
+    """What is left of budgets, as the question under way says."""
+
+    def of(self, tool: str, left: Mapping[str, float]) -> None:
+        self._tool = tool
+        self._left = left
+
+    def left(self, charges: Iterable[Charge]) -> dict[str, int]:
+        names = {charge.budget for charge in charges}
+        if names != set(self._left):
+            raise PolicyError(f"a rule of {self._tool} reads what is left: give `left` for each of {sorted(names)}")
+        return {name: int(Decimal(repr(left)).scaleb(PLACES)) for name, left in self._left.items()}
 
 
 @final

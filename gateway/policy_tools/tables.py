@@ -15,6 +15,7 @@ from pydantic import Field
 
 from gateway.domain.decision import Provenance
 from gateway.domain.errors import PolicyError, UsageError
+from gateway.policy.budget_documents import BudgetName
 from gateway.policy.casbin_files import POLICY
 from gateway.policy.check import checked
 from gateway.policy.custody import Custody
@@ -43,6 +44,7 @@ class Case(Document):
     on_behalf_of: Text | None = None
     call: Call
     facts: dict[Slug, object] = Field(default_factory=dict)
+    left: dict[BudgetName, float] = Field(default_factory=dict, description="What each budget of the call has left.")
     fallback: bool = Field(default=False, description="The gateway calls it, in place of a tool that failed.")
     expect: Literal["allow", "deny", "escalate"]
     reason: Slug | None = Field(default=None, description="The reason code of a denial.")
@@ -132,7 +134,13 @@ def run_tables(policy: PolicySet, tables: list[tuple[YamlDocument, Table]]) -> R
 def _question(case: Case) -> Question:
     arguments: Any = case.call.arguments if case.call.text is None else case.call.text
     return Question(
-        case.principal, case.call.tool, arguments, case.on_behalf_of, facts=dict(case.facts), fallback=case.fallback
+        case.principal,
+        case.call.tool,
+        arguments,
+        case.on_behalf_of,
+        facts=dict(case.facts),
+        left=case.left,
+        fallback=case.fallback,
     )
 
 

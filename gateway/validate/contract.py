@@ -10,7 +10,9 @@ from gateway.domain.call import ContractRef
 from gateway.domain.decision import Obligation, Provenance
 from gateway.domain.errors import PolicyError
 from gateway.domain.masking import Masker, leaves
+from gateway.policy.budget_documents import Budget
 from gateway.policy.documents import Contract, Fact, Rule
+from gateway.validate.charges import Charges
 from gateway.validate.guards import Guards
 from gateway.validate.guards.network import Network
 from gateway.validate.rules import CompiledRule, check_names
@@ -42,6 +44,7 @@ class CompiledContract:
     rules: tuple[ContractRule, ...]
     reads: frozenset[str]
     facts: Mapping[str, Fact]
+    charges: Charges
     guards: Guards
     secrets: frozenset[str]
     personals: frozenset[str]
@@ -61,11 +64,12 @@ class CompiledContract:
         roots: Mapping[str, str] | None = None,
         lines: Mapping[str, int] | None = None,
         network: Network | None = None,
+        budgets: Mapping[str, Budget] | None = None,
     ) -> CompiledContract:
         """Compile and check. `lines` gives the line of a rule by its id, and of `parameters` and `approval`.
 
-        `roots` are the folders for path guards, `network` what URL guards ask. Raises PolicyError with
-        the file, and the line where it is known.
+        `roots` are the folders for path guards, `network` what URL guards ask, `budgets` those of settings.yaml. Raises
+        PolicyError with the file, and the line where it is known.
         """
         lines = lines or {}
         source = ref.source
@@ -84,6 +88,7 @@ class CompiledContract:
             rules=rules,
             reads=frozenset().union(*(rule.compiled.reads for rule in rules)),
             facts=contract.facts,
+            charges=Charges(contract, budgets or {}),
             guards=guards,
             secrets=secrets,
             personals=frozenset(contract.personal) - secrets,
@@ -134,7 +139,7 @@ def _compile_rule(
 ) -> ContractRule:
     source = Provenance(file, lines.get(rule.id, 0), rule.id)
     try:
-        check_names(rule.require, frozenset(schema.properties), frozenset(contract.facts))
+        check_names(rule.require, frozenset(schema.properties), frozenset(contract.facts), frozenset(contract.charges))
         return ContractRule(rule, CompiledRule(rule.require), source)
     except PolicyError as error:
         raise PolicyError(f"rule `{rule.id}`: {error.message}", file=file, line=source.line) from error

@@ -6,7 +6,8 @@ nothing of it leaves this file. Regular expressions are RE2, comprehensions stop
 rule may have to read in all of them is bounded before it runs.
 
 Variables: `args` (the effective arguments; `number` is double, `integer` is int), `principal` {id, on_behalf_of (empty
-if nobody), roles}, `session` {conversation, calls}, `facts`, and `now` (timestamp).
+if nobody), roles}, `session` {conversation, calls}, `facts`, `left` (how much may still be spent of each budget that
+the call charges, as double), and `now` (timestamp).
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ _SESSION = ("conversation", "calls")
 _STRING = re.compile(
     r"""[rRbB]{0,2}(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|//[^\n]*""", re.DOTALL
 )
-_SELECTION = re.compile(r"(?<![\w.])(args|facts|principal|session)\s*\.\s*([A-Za-z_]\w*)")
-_NAMED = re.compile(r"\b(?:args|facts|principal|session|now)\b")
+_SELECTION = re.compile(r"(?<![\w.])(args|facts|left|principal|session)\s*\.\s*([A-Za-z_]\w*)")
+_NAMED = re.compile(r"\b(?:args|facts|left|principal|session|now)\b")
 _COMPREHENSION = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter|transformList|transformMap)\s*\(")
 
 
@@ -66,6 +67,7 @@ class Scope:
         reads: frozenset[str],
         size: int,
         items: int,
+        left: Mapping[str, float] | None = None,
     ) -> None:
         self.size = size
         self.items = items
@@ -74,6 +76,8 @@ class Scope:
             values["args"] = args
         if "facts" in reads:
             values["facts"] = facts
+        if "left" in reads:
+            values["left"] = left or {}
         if "principal" in reads:
             behalf = on_behalf_of.id if on_behalf_of is not None else ""
             values["principal"] = {"id": principal.id, "on_behalf_of": behalf, "roles": list(session.roles)}
@@ -119,9 +123,14 @@ class CompiledRule:
         raise RuleError(str(value)[:300] if kind == cel.Type.ERROR else f"gave {kind.name()}, not bool")
 
 
-def check_names(text: str, args: Mapping[str, Json] | frozenset[str], facts: frozenset[str]) -> None:
+def check_names(
+    text: str,
+    args: Mapping[str, Json] | frozenset[str],
+    facts: frozenset[str],
+    budgets: frozenset[str] = frozenset(),
+) -> None:
     """Refuse a rule that names what can never be there: it would deny every call. Raises PolicyError."""
-    known = {"args": args, "facts": facts, "principal": _PRINCIPAL, "session": _SESSION}
+    known = {"args": args, "facts": facts, "left": budgets, "principal": _PRINCIPAL, "session": _SESSION}
     for root, name in _SELECTION.findall(_STRING.sub('""', text)):
         if name not in known[root]:
             close = get_close_matches(name, list(known[root]), n=1)
@@ -136,6 +145,7 @@ def _environment() -> Any:
         variables={
             "args": of_anything,
             "facts": of_anything,
+            "left": of_anything,
             "principal": of_anything,
             "session": of_anything,
             "now": cel.Type.TIMESTAMP,

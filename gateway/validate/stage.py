@@ -16,11 +16,14 @@ import orjson
 
 from gateway.domain.call import LimitedCall, ParsedCall, ShapedCall, ValidatedCall
 from gateway.domain.canonical import canonical
+from gateway.domain.charge import PLACES, Charge
 from gateway.domain.decision import Obligation, ReasonCode, Refusal, Step
+from gateway.domain.errors import StateUnavailable
 from gateway.domain.keyed import DigestKey
 from gateway.domain.session_view import SessionView
 from gateway.domain.waits import Waits
 from gateway.validate import guards
+from gateway.validate.charges import CannotCharge, Ledger, Spell
 from gateway.validate.contract import CompiledContract, ContractRule
 from gateway.validate.described import described
 from gateway.validate.facts import FactContext, Facts, FactUnavailable
@@ -40,10 +43,21 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/#-]{0,63}\Z")  # no blanks: a sen
 class Validate:
     """The step. `compiled` holds every contract of one policy version by tool name (I6)."""
 
-    def __init__(self, compiled: Mapping[str, CompiledContract], key: DigestKey, facts: Facts | None = None) -> None:
+    def __init__(
+        self,
+        compiled: Mapping[str, CompiledContract],
+        key: DigestKey,
+        facts: Facts | None = None,
+        *,
+        spell: Spell | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        """`spell` gives the digests of an account under every key, `ledger` what is left; without one none can say."""
         self._compiled = compiled
         self._key = key
         self._facts = facts if facts is not None else Facts()
+        self._spell = spell if spell is not None else lambda account: (key.digest(account, domain=b"budget"),)
+        self._ledger = ledger
 
     def shape(self, call: LimitedCall) -> ShapedCall | Refusal:
         """Pure. The arguments as they will be judged, shown, executed and logged, or what is wrong with them."""
@@ -91,6 +105,15 @@ class Validate:
                 detail = f"fact `{fault.name}`: {contract.quotable(fault.why)}"
                 return Refusal(Step.VALIDATE, ReasonCode.FACT_UNAVAILABLE, NOT_NOW, "Try again later.", detail)
         told = contract.tellable(found, call.effective)
+        charges: tuple[Charge, ...] = ()
+        left: dict[str, float] = {}
+        if contract.charges:
+            try:
+                charges = contract.charges.of(call.ctx, session, contract.fresh(call.effective), found, self._spell)
+            except CannotCharge as fault:
+                return _uncountable(fault, told)
+            if "left" in contract.reads:
+                left = await self._left(charges, waits)
         opened: dict[str, object] = {}
         if contract.guards:
             arguments = contract.fresh(call.effective)
@@ -109,14 +132,22 @@ class Validate:
                     facts=told,
                 )
         try:
-            judged = _by_rules(contract, call, session, found, told)
+            judged = _by_rules(contract, call, session, found, told, left)
         except BaseException:
             guards.close(opened)
             raise
         if isinstance(judged, Refusal):
             guards.close(opened)
             return judged
-        return ValidatedCall(call.ctx, call, call.contract, told, judged, opened, effect_generation)
+        return ValidatedCall(call.ctx, call, call.contract, told, judged, opened, effect_generation, charges)
+
+    async def _left(self, charges: tuple[Charge, ...], waits: Waits) -> dict[str, float]:
+        """What rules may compare with. A double is near enough for them: step 5 counts exactly."""
+        ledger = self._ledger
+        if ledger is None:
+            raise StateUnavailable("no ledger of budgets is at hand, so nobody knows what is left")
+        units = await waits.blocking(lambda: ledger.left(charges))
+        return {budget: left / 10**PLACES for budget, left in units.items()}
 
     async def handed(self, call: ShapedCall, waits: Waits) -> dict[str, object]:
         """For observe mode: what the tool must be given in place of guarded arguments, whatever the rules say.
@@ -195,6 +226,7 @@ def _by_rules(
     session: SessionView,
     found: dict[str, object],
     told: dict[str, object],
+    left: dict[str, float],
 ) -> tuple[Obligation, ...] | Refusal:
     """What must be cleared, or the first rule that denies. Every rule is asked: a later denial beats an escalation."""
     if not contract.rules:
@@ -211,6 +243,7 @@ def _by_rules(
         reads=contract.reads,
         size=len(read),
         items=read.count(b",") + 1,
+        left=left,
     )
     obligations = list(contract.always)
     for rule in contract.rules:
@@ -224,6 +257,21 @@ def _by_rules(
         why = rule.rule.tell_people or rule.rule.tell_model
         obligations.append(Obligation(contract.escalation, why, rule.source))
     return tuple(obligations)
+
+
+def _uncountable(fault: CannotCharge, told: dict[str, object]) -> Refusal:
+    """The model may mend an argument of its own; what our systems said is no business of its."""
+    if fault.path.startswith("facts."):
+        reason = ReasonCode.FACT_UNAVAILABLE
+        return Refusal(Step.VALIDATE, reason, NOT_NOW, "Try again later.", str(fault), facts=told)
+    return Refusal(
+        Step.VALIDATE,
+        ReasonCode.VALUE_BUDGET,
+        f"{fault.path.removeprefix('args.')}: {fault.why}.",
+        "Send a plain amount.",
+        str(fault),
+        facts=told,
+    )
 
 
 def _denied(rule: ContractRule, told: dict[str, object]) -> Refusal:

@@ -28,6 +28,7 @@ from gateway.domain.call import (
     ValidatedCall,
 )
 from gateway.domain.canonical import canonical
+from gateway.domain.charge import Charge
 from gateway.domain.decision import Obligation, Provenance, Refusal
 from gateway.domain.ids import Principal, new_id
 from gateway.keys import Keys, public_text
@@ -130,6 +131,7 @@ class World:
         effect_key: str | None = None,
         generation: int = 0,
         depth: int = 0,
+        charges: tuple[Charge, ...] = (),
     ) -> ValidatedCall:
         ctx = CallContext(
             id=new_id("call"),
@@ -152,7 +154,7 @@ class World:
         digest = self.keys.digest.digest(effective)
         shaped = ShapedCall(ctx, limited, ref, effective, digest, masked, None, effect_key)
         known: dict[str, object] = {"order_total": 300.5} if facts is None else dict(facts)
-        return ValidatedCall(ctx, shaped, ref, known, obligations, {}, generation)
+        return ValidatedCall(ctx, shaped, ref, known, obligations, {}, generation, charges)
 
     def clear_call(self, call: ValidatedCall) -> ClearedCall | Refusal | Parked | Draft:
         return drive(self.clear()(call, WAITS))
