@@ -59,8 +59,8 @@ class CallIntent:
     effect_key: str | None
     attempt: int
     sandbox: dict[str, object] | None
-    observed: dict[str, object] | None = None
     charges: tuple[dict[str, object], ...] = ()
+    observed: dict[str, object] | None = None
 
 
 @final
