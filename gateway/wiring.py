@@ -6,7 +6,7 @@ what the runtime holds, whole or not at all (I6).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from gateway.audit.kept import KeptResults
 from gateway.audit.log import AuditLog
 from gateway.audit.newest import newest_record_ns
 from gateway.audit.note import Signer
-from gateway.audit.origin import enroll, load_keyrings, load_signer, load_trusted
+from gateway.audit.origin import EnrolledHosts, enroll, load_keyrings, load_signer, load_trusted
 from gateway.audit.port import Log
 from gateway.audit.stage import Record
 from gateway.audit.subjects import SubjectKeys
@@ -334,26 +334,6 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         requests=request_rules(settings, contracts),
         passage=Passage if observe is None else Observing,
     )
-
-
-@final
-class EnrolledHosts(Mapping[str, bytes]):
-    """Public keys of enrolled origins by key id, read when asked: a host enrolled a minute ago counts too."""
-
-    def __init__(self, trust: Path) -> None:
-        self._trust = trust
-
-    def _read(self) -> dict[str, bytes]:
-        return {verifier.key_id.hex(): verifier.public for verifier in load_trusted(self._trust).values()}
-
-    def __getitem__(self, key_id: str) -> bytes:
-        return self._read()[key_id]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._read())
 
 
 def compile_contracts(

@@ -13,8 +13,9 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 
 from gateway.audit.errors import KeyProblem, NoteInvalid
 from gateway.audit.files import sync_folder
@@ -170,3 +171,23 @@ def _create(path: Path, text: str, mode: int) -> None:
     finally:
         temporary.unlink()
     sync_folder(path.parent)
+
+
+@final
+class EnrolledHosts(Mapping[str, bytes]):
+    """Public keys of enrolled origins by key id, read when asked: a host enrolled a minute ago counts too."""
+
+    def __init__(self, trust: Path) -> None:
+        self._trust = trust
+
+    def _read(self) -> dict[str, bytes]:
+        return {verifier.key_id.hex(): verifier.public for verifier in load_trusted(self._trust).values()}
+
+    def __getitem__(self, key_id: str) -> bytes:
+        return self._read()[key_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
