@@ -333,6 +333,8 @@ class _Loop:
             await session.note(event)
         except AuditUnavailable:
             return None  # the record has raised its alarm, and what is not recorded does not leave
+        if policy.observing:
+            return text
         return masked if verdict == "masked" else None
 
     async def _stop(self, reason: StopReason, said: str | None = None, *, for_person: str = "") -> Stopped:

@@ -72,6 +72,11 @@ class Policy:
     requests: RequestRules
     passage: type[Passage]
 
+    @property
+    def observing(self) -> bool:
+        """True in observe mode: nothing is refused, in requests and answers neither."""
+        return self.passage is not Passage
+
 
 @final
 @dataclass(frozen=True, slots=True)

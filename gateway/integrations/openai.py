@@ -22,7 +22,7 @@ from gateway.domain.errors import UsageError
 from gateway.domain.event import RequestGoverned
 from gateway.session import Session
 from gateway.shapes.calls import Format
-from gateway.shapes.gate import Gate
+from gateway.shapes.gate import Gate, OpenGate
 from gateway.shapes.incoming import ResponseRefused, check_response
 from gateway.shapes.models import RequestRules
 from gateway.shapes.outgoing import RequestRefused, govern_request
@@ -118,6 +118,11 @@ class _Guard:
     def rules(self) -> RequestRules:
         return self.session.engine.policy().requests
 
+    @property
+    def observing(self) -> bool:
+        """In observe mode requests and answers pass as they are; what would have been done to them is recorded."""
+        return self.session.engine.policy().observing
+
     def request(
         self, method: str, path: str, content: Callable[[], bytes]
     ) -> tuple[bytes | None, RequestGoverned | None]:
@@ -140,7 +145,7 @@ class _Guard:
         event = None
         if made.stripped or made.allowed:
             event = self.event(api, "sent", "", tuple(made.stripped), tuple(made.allowed))
-        return json.dumps(made.body).encode(), event
+        return None if self.observing else json.dumps(made.body).encode(), event
 
     def event(
         self, api: str, verdict: str, detail: str, stripped: tuple[str, ...] = (), allowed: tuple[str, ...] = ()
@@ -152,8 +157,9 @@ class _Guard:
         )
         return RequestGoverned(who.principal.id, who.conversation, api, verdict, detail[:MAX_DETAIL], *cut)
 
-    def gate(self, path: str) -> Gate:
-        return Gate("chat" if "/chat/completions" in path else "responses", self.rules)
+    def gate(self, path: str) -> Gate | OpenGate:
+        gate = Gate("chat" if "/chat/completions" in path else "responses", self.rules)
+        return OpenGate(gate) if self.observing else gate
 
     def whole(self, content: bytes) -> None:
         """A whole answer. Raises ResponseRefused, also for what a client might still read as a stream."""
@@ -215,7 +221,9 @@ class _Sync(httpx2.BaseTransport):
             body, event = guard.request(request.method, path, request.read)
         except RequestRefused as refused:
             guard.session.note_sync(guard.event(path, "request_refused", str(refused)))
-            raise
+            if not guard.observing:
+                raise
+            body, event = None, None
         if event is not None:
             guard.session.note_sync(event)
         response = self._inner.send(_sent(request, body), stream=True)
@@ -227,7 +235,8 @@ class _Sync(httpx2.BaseTransport):
             guard.whole(response.read())
         except ResponseRefused as refused:
             guard.session.note_sync(guard.event(path, "response_refused", refused.why))
-            raise
+            if not guard.observing:
+                raise
         return _handed(response, httpx2.ByteStream(response.content))
 
     def close(self) -> None:
@@ -251,7 +260,8 @@ class _SyncGated(httpx2.SyncByteStream):
                 yield out
         except ResponseRefused as refused:
             self._guard.session.note_sync(self._guard.event(self._path, "response_refused", refused.why))
-            raise
+            if not self._guard.observing:
+                raise
 
     def close(self) -> None:
         self._response.close()
@@ -270,7 +280,9 @@ class _Async(httpx2.AsyncBaseTransport):
             body, event = guard.request(request.method, path, lambda: content)
         except RequestRefused as refused:
             await guard.session.note(guard.event(path, "request_refused", str(refused)))
-            raise
+            if not guard.observing:
+                raise
+            body, event = None, None
         if event is not None:
             await guard.session.note(event)
         response = await self._inner.send(_sent(request, body), stream=True)
@@ -282,7 +294,8 @@ class _Async(httpx2.AsyncBaseTransport):
             guard.whole(await response.aread())
         except ResponseRefused as refused:
             await guard.session.note(guard.event(path, "response_refused", refused.why))
-            raise
+            if not guard.observing:
+                raise
         return _handed(response, httpx2.ByteStream(response.content))
 
     async def aclose(self) -> None:
@@ -306,7 +319,8 @@ class _AsyncGated(httpx2.AsyncByteStream):
                 yield out
         except ResponseRefused as refused:
             await self._guard.session.note(self._guard.event(self._path, "response_refused", refused.why))
-            raise
+            if not self._guard.observing:
+                raise
 
     async def aclose(self) -> None:
         await self._response.aclose()

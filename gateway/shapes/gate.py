@@ -81,6 +81,30 @@ class Gate:
 
 
 @final
+class OpenGate:
+    """Observe mode: every byte goes on at once. `end` raises what the gate would have stopped at."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._refused: ResponseRefused | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        if self._refused is None:
+            try:
+                self._gate.feed(data)
+            except ResponseRefused as refused:
+                self._refused = refused
+        return data
+
+    def end(self) -> bytes:
+        """Raises ResponseRefused, once all has gone on."""
+        if self._refused is not None:
+            raise self._refused
+        self._gate.end()
+        return b""
+
+
+@final
 class _Chat:
     """One assembler a choice: a host may have asked for several."""
 

@@ -49,6 +49,7 @@ class Bench:
         change: Mapping[str, str] | None = None,
         whole: Mapping[str, str] | None = None,
         functions: Mapping[str, Callable[[list[Any]], Callable[..., Any]]] | None = None,
+        observe: bool = False,
     ) -> None:
         """`change` appends to a contract, `whole` replaces it, and `functions` makes its tool."""
         self._stack = ExitStack()
@@ -77,7 +78,9 @@ class Bench:
             files[f"tools/{tool}.yaml"] = text
         for name, text in files.items():
             (policies / name).write_text(text)
-        self.gateway = self._stack.enter_context(Gateway.from_policies(policies, home=folder / "home", origin="test"))
+        self.gateway = self._stack.enter_context(
+            Gateway.from_policies(policies, home=folder / "home", origin="test", observe=observe)
+        )
         self.gateway.declare_secret("vault", SECRET)
         self._register(functions or {})
 
