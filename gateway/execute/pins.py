@@ -6,6 +6,7 @@ file and every folder on the way to it, links included (`gateway/policy/custody.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from gateway.domain.errors import PolicyError
@@ -25,4 +26,6 @@ def pinned_image(image: str) -> str:
 
 
 def _kept(lock: Path) -> bytes:
+    if not os.path.lexists(lock):
+        raise FileNotFoundError(lock)
     return Custody(lock.parent).read(lock.name, MOST_BYTES)[0]
