@@ -76,7 +76,8 @@ class Stopped:
     """The run was ended before an answer could be handed over; recorded. `message_for_user` may be shown.
 
     `messages` leaves out a turn that could not be used, so the conversation is valid and may go on. `for_person` is an
-    answer that was held back for a person to read (`answer: {on_secret: hand_over}`): never show it to the user.
+    answer that was held back for a person to read (`answer: {on_secret: hand_over}`): never show it to the user. With
+    `deliver_with` the last of `pending` is the request to deliver it, which approvers see and `resume` redeems.
     """
 
     reason: StopReason
@@ -304,7 +305,7 @@ class _Loop:
         text = await self._checked(turn.text)
         if text is None:
             if self._session.engine.policy().on_secret == "hand_over":  # noqa: S105 - a verdict
-                return await self._stop(StopReason.ANSWER_HELD, for_person=turn.text)
+                return await self._hold(turn.text)
             return await self._stop(StopReason.ANSWER_REFUSED)
         form = form_of(now.format, now.params)
         try:
@@ -313,6 +314,13 @@ class _Loop:
             return await self._stop(StopReason.INVALID_ANSWER)
         now.items += turn.kept if text == turn.text else write_said(text)
         return Finished(text, now.items, tuple(now.pending), now.turns, now.calls, form, parsed)
+
+    async def _hold(self, text: str) -> Stopped:
+        """A person gets the answer: here and now, and as a request that waits where the policy names a tool for it."""
+        outcome = await self._session.deliver(text)
+        if isinstance(outcome, Parked):
+            self._so_far.pending.append(outcome.request_id)
+        return await self._stop(StopReason.ANSWER_HELD, for_person=text)
 
     async def _checked(self, text: str) -> str | None:
         """The text as the user may read it, or None. That something was found is recorded before anything leaves."""

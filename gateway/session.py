@@ -69,6 +69,7 @@ class Policy:
     turns_per_run: int
     repeats: int
     on_secret: Literal["refuse", "mask", "hand_over"]
+    deliver_with: str | None
     requests: RequestRules
     passage: type[Passage]
 
@@ -214,6 +215,18 @@ class Session:
     def engine(self) -> Engine:
         return self._engine
 
+    async def deliver(self, text: str) -> Outcome | None:
+        """Ask for a held answer to be brought to the user: a call of the policy's own tool, or None if it names none.
+
+        Like a fallback it is the gateway's call and not the model's, so the principal needs `call` on it and no `see`.
+        """
+        policy = self._engine.policy()
+        if policy.deliver_with is None:
+            return None
+        ctx = self._context(policy, new_id("answer"), fallback=True)
+        call = RawCall(ctx, policy.deliver_with, {"text": text})
+        return await policy.passage(call, policy.stages, self._awaited()).govern()
+
     async def note(self, event: Event) -> None:
         """Record what happened to the conversation as a whole."""
         await self._engine.record.event(event, self._awaited())
@@ -245,7 +258,9 @@ class Session:
         if isinstance(found, Refusal):
             raw = RawCall(self._context(policy, named, named), "", b"")
             return await Passage(raw, policy.stages, waits).deny(found)
-        raw = RawCall(self._context(policy, found.provider_call_id, request_id), found.tool, b"")
+        by_us = found.tool == policy.deliver_with
+        ctx = self._context(policy, found.provider_call_id, request_id, fallback=by_us)
+        raw = RawCall(ctx, found.tool, b"")
         if isinstance(found, Resumable):
             redeemed = Passage(RawCall(raw.ctx, found.tool, found.arguments), policy.stages, waits)
             with Passage.in_order((redeemed,)):
@@ -254,7 +269,9 @@ class Session:
             return policy.stages.release.again(raw.ctx, found.tool, found.content)
         return await Passage(raw, policy.stages, waits).deny(found.refusal)
 
-    def _context(self, policy: Policy, provider_call_id: str, request_id: str | None = None) -> CallContext:
+    def _context(
+        self, policy: Policy, provider_call_id: str, request_id: str | None = None, *, fallback: bool = False
+    ) -> CallContext:
         """Who asks comes from the host (I14); inside a running tool, from the call that runs it."""
         running = CURRENT.get()
         if running is not None:
@@ -270,6 +287,7 @@ class Session:
             self._engine.clock.now(),
             self._engine.clock.monotonic_ns(),
             request_id=request_id,
+            fallback=fallback,
         )
 
     def _answers(self, asked: Asked, outcomes: list[Outcome]) -> list[dict[str, Any]]:

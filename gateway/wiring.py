@@ -331,6 +331,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         turns_per_run=settings.loop.turns_per_run,
         repeats=settings.loop.repeats,
         on_secret=settings.answer.on_secret,
+        deliver_with=settings.answer.deliver_with,
         requests=request_rules(settings, contracts),
         passage=Passage if observe is None else Observing,
     )

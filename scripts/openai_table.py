@@ -24,6 +24,7 @@ FILES = (
     "tests/unit/test_openai_loop.py",
     "tests/unit/test_openai_bad_input.py",
     "tests/unit/test_errors.py",
+    "tests/unit/test_held_answers.py",
     "tests/unit/test_ordered.py",
     "tests/unit/test_paused.py",
     "tests/unit/test_versions.py",
@@ -217,11 +218,15 @@ SECTIONS = (
                 (
                     "test_an_answer_with_a_declared_secret_is_refused",
                     "test_an_answer_with_a_declared_secret_is_masked_where_the_policy_says_so",
+                    "test_each_of_the_three_ways_in_both_apis_and_streamed",
                 ),
             ),
             Line(
                 "final answer handed to a person",
-                ("test_an_answer_with_a_secret_goes_to_a_person_where_the_policy_says_so",),
+                (
+                    "test_an_answer_with_a_secret_goes_to_a_person_where_the_policy_says_so",
+                    "test_a_held_answer_waits_for_an_approver_and_goes_out_once_she_agrees",
+                ),
             ),
             Line("handing over as a tool", ("test_handing_over_is_a_tool_that_ends_the_run",)),
             Line("what is missing is asked of the user", ("test_what_is_missing_is_asked_of_the_user",)),

@@ -13,17 +13,18 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from gateway.domain.ids import check_id
+from gateway.policy.answer_documents import AnswerCheck as AnswerCheck
+from gateway.policy.answer_documents import OpenAISettings as OpenAISettings
 from gateway.policy.budget_documents import Budget, BudgetName, ValuePath
 from gateway.policy.guard_documents import EmailGuard as EmailGuard
 from gateway.policy.guard_documents import Guard as Guard
 from gateway.policy.guard_documents import PathGuard as PathGuard
+from gateway.policy.model import TOOL_NAME as TOOL_NAME
 from gateway.policy.model import Document as Document
 from gateway.policy.model import Misplaced as Misplaced
 from gateway.policy.model import Slug as Slug
+from gateway.policy.model import ToolName as ToolName
 
-TOOL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_-]{0,63}$"  # Rust regex: `$` is the very end. What both OpenAI APIs accept
-
-ToolName = Annotated[str, StringConstraints(pattern=TOOL_NAME)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Label = Literal["trusted", "untrusted", "private"]
@@ -300,12 +301,6 @@ class AuditSettings(Document):
     witness: WitnessSettings | None = None
 
 
-class AnswerCheck(Document):
-    """The check of an agent's final answer in `run()`. `hand_over`: a person gets it, the user does not."""
-
-    on_secret: Literal["refuse", "mask", "hand_over"] = "refuse"  # noqa: S105 - a verdict
-
-
 class Observe(Document):
     """Permission for observe mode: nothing is denied, everything is decided and recorded as it would have been.
 
@@ -316,19 +311,6 @@ class Observe(Document):
     arguments: Literal["shapes", "values"] = Field(
         description="What is recorded of calls without a contract, where nothing says what is secret: `shapes` are "
         "JSON types and keyed digests, `values` are arguments and results as they are."
-    )
-
-
-class OpenAISettings(Document):
-    """What a request to a model may be."""
-
-    parallel: dict[str, Literal["on", "off", "omit"]] = Field(
-        default_factory=dict,
-        description="`parallel_tool_calls` by model name (`*` at the end matches the rest), before the built-in table: "
-        "leave it on, switch it off, or leave the parameter out because the model rejects it.",
-    )
-    destructive_in_parallel: bool = Field(
-        default=False, description="Leave parallel calls on although a tool with `risk: high` is in the list."
     )
 
 

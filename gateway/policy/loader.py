@@ -23,7 +23,7 @@ from gateway.policy.documents import Approvers, Contract, Settings
 from gateway.policy.folder import APPROVERS, SANDBOX, SETTINGS, TOOLS, YAML, read_folder
 from gateway.policy.lock import check_lock, read_lock
 from gateway.policy.policy_set import LoadedContract, PolicyErrors, PolicySet
-from gateway.policy.references import dangling
+from gateway.policy.references import dangling, undeliverable
 from gateway.policy.yaml import read_yaml
 
 
@@ -64,6 +64,7 @@ def load(path: str | Path, *, locked: bool = True) -> PolicySet:
         access = read_policy(files[POLICY], model_text, frozenset(tools), may_be_empty=may_be_empty)
     if not errors:
         errors += dangling(contracts, frozenset(profiles), settings.budgets)
+        errors += undeliverable(settings, contracts)
     if errors or access is None:
         raise PolicyErrors(tuple(errors))
 

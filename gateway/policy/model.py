@@ -6,6 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+TOOL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_-]{0,63}$"  # Rust regex: `$` is the very end. What both OpenAI APIs accept
+
+ToolName = Annotated[str, StringConstraints(pattern=TOOL_NAME)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 

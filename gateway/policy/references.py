@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from gateway.domain.errors import PolicyError
 from gateway.policy.budget_documents import Budget
-from gateway.policy.documents import Contract
+from gateway.policy.documents import Contract, Settings
+from gateway.policy.folder import SETTINGS
 from gateway.policy.policy_set import LoadedContract
 from gateway.policy.text import did_you_mean
 from gateway.policy.versions import wrong_successor
@@ -21,6 +22,30 @@ def dangling(
     """The first broken reference of each contract."""
     found = (_of_one(loaded, contracts, profiles, budgets) for loaded in contracts.values())
     return [error for error in found if error is not None]
+
+
+def undeliverable(settings: Settings, contracts: Mapping[str, LoadedContract]) -> list[PolicyError]:
+    """What is wrong with the tool that delivers held answers, if settings.yaml names one."""
+    tool = settings.answer.deliver_with
+    if tool is None:
+        return []
+    why = _no_delivery(tool, contracts)
+    return [PolicyError(f"answer.deliver_with: {why}", file=SETTINGS)] if why else []
+
+
+def _no_delivery(tool: str, contracts: Mapping[str, LoadedContract]) -> str | None:
+    if tool not in contracts:
+        return f"the tool {tool!r} has no contract in tools/.{did_you_mean(tool, contracts)}"
+    contract = contracts[tool].contract
+    properties = contract.parameters.get("properties")
+    text = properties.get("text") if isinstance(properties, dict) else None
+    if _properties(contract) != {"text"} or not isinstance(text, dict) or text.get("type") != "string":
+        return f"{tool!r} needs exactly one parameter: `text`, of type string"
+    if "text" not in contract.secrets:
+        return f"{tool!r} must list `text` under `secrets`: a held answer belongs neither in the log nor on a screen"
+    if contract.clearance.when != "always" or not contract.clearance.approvers:
+        return f"{tool!r} must ask an approver every time: `approval: {{when: always}}`"
+    return None
 
 
 def _of_one(
