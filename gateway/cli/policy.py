@@ -139,6 +139,7 @@ def explain(
 def lint(
     policies: Policies = DEFAULT_POLICIES,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 for warnings too.")] = False,
+    most_tools: Annotated[int, typer.Option("--most-tools", min=1, help="More visible to a role are a finding.")] = 10,
     as_json: Json = False,
 ) -> None:
     """What is legal and probably not meant. Exit code 1 if there are errors."""
@@ -147,9 +148,9 @@ def lint(
     from gateway.policy.loader import load
     from gateway.policy_tools.lint import lint as findings_of
 
-    findings = findings_of(load(policies, locked=False))
+    findings = findings_of(load(policies, locked=False), most_tools=most_tools)
     if as_json:
-        print_json([asdict(finding) | {"place": str(finding.place)} for finding in findings])
+        print_json([asdict(finding) | asdict(finding.place) | {"place": str(finding.place)} for finding in findings])
     else:
         for finding in findings:
             word = styled(finding.level, "bad" if finding.level == "error" else "warn")

@@ -24,7 +24,7 @@ from gateway.policy.folder import APPROVERS, SANDBOX, SETTINGS, TOOLS, YAML, rea
 from gateway.policy.lock import check_lock, read_lock
 from gateway.policy.policy_set import LoadedContract, PolicyErrors, PolicySet
 from gateway.policy.references import dangling, undeliverable
-from gateway.policy.yaml import read_yaml
+from gateway.policy.yaml import YamlDocument, read_yaml
 
 
 @without_collecting()
@@ -45,6 +45,7 @@ def load(path: str | Path, *, locked: bool = True) -> PolicySet:
     settings, approvers = Settings(), Approvers()
     model_text = ""
     access: AccessPolicy | None = None
+    written: YamlDocument | None = None
 
     tools = _stems(files, TOOLS)
     for stem, name in tools.items():
@@ -54,7 +55,9 @@ def load(path: str | Path, *, locked: bool = True) -> PolicySet:
         with _noting(errors):
             profiles[stem] = _profile(files[name], name)
     with _noting(errors):
-        settings = checked(read_yaml(files[SETTINGS], file=SETTINGS), Settings) if SETTINGS in files else settings
+        if SETTINGS in files:
+            written = read_yaml(files[SETTINGS], file=SETTINGS)
+            settings = checked(written, Settings)
     with _noting(errors):
         approvers = checked(read_yaml(files[APPROVERS], file=APPROVERS), Approvers) if APPROVERS in files else approvers
     with _noting(errors):
@@ -76,6 +79,7 @@ def load(path: str | Path, *, locked: bool = True) -> PolicySet:
         settings=settings,
         approvers=approvers,
         sandbox_profiles=MappingProxyType(profiles),
+        settings_document=written,
     )
 
 

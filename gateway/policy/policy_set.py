@@ -48,6 +48,7 @@ class PolicySet:
     settings: Settings
     approvers: Approvers
     sandbox_profiles: Mapping[str, Mapping[str, object]]
+    settings_document: YamlDocument | None = field(default=None, repr=False)
 
     def refs(self) -> dict[str, ContractRef]:
         """What steps 2 to 8 need to know of each contract."""

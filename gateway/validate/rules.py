@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, final
 
 from cel_expr_python import cel
@@ -138,19 +138,64 @@ def check_names(
             raise PolicyError(f"`{root}.{name}` does not exist{meant}")
 
 
+def check_types(text: str, parameters: Mapping[str, Any], definitions: Mapping[str, Any]) -> None:
+    """Type-check a rule with each parameter as a variable of its own type. Raises PolicyError.
+
+    `has(args.x)` is taken for true: whether x was given is no matter of types.
+    """
+    types = tuple((name, _type_name(node, definitions)) for name, node in sorted(parameters.items()))
+    try:
+        _typed_environment(types).compile(_HAS.sub("true", text))
+    except Exception as error:  # the library raises bare RuntimeError with the position in its text
+        raise PolicyError(_first_lines(error)) from error
+
+
+def _type_name(node: Any, definitions: Mapping[str, Any]) -> str:
+    """`string`, `int`, ..., `list(string)`; `dyn` for what may be several."""
+    if isinstance(node, dict) and "$ref" in node:
+        return _type_name(definitions.get(str(node["$ref"]).removeprefix("#/$defs/")), definitions)
+    kind = node.get("type") if isinstance(node, dict) else None
+    if kind == "array":
+        inner = _type_name(node.get("items"), definitions)
+        return f"list({inner})" if inner in _CEL_TYPES.values() else "list(dyn)"
+    return _CEL_TYPES.get(kind, "dyn") if isinstance(kind, str) else "dyn"
+
+
+_CEL_TYPES = {"string": "string", "integer": "int", "number": "double", "boolean": "bool"}
+_HAS = re.compile(r"\bhas\s*\(\s*args\s*(?:\.\s*[A-Za-z_]\w*\s*)+\)")
+
+
+@lru_cache(maxsize=256)
+def _typed_environment(types: tuple[tuple[str, str], ...]) -> Any:
+    plain = {"string": cel.Type.STRING, "int": cel.Type.INT, "double": cel.Type.DOUBLE, "bool": cel.Type.BOOL}
+
+    def of(name: str) -> Any:
+        if name.startswith("list("):
+            return cel.Type.List(of(name[5:-1]))
+        return plain.get(name, cel.Type.DYN)
+
+    text = cel.Type.STRING
+    own = {f"args.{name}": of(kind) for name, kind in types if name.isidentifier() and name.isascii()}
+    caller = {"principal.id": text, "principal.on_behalf_of": text, "principal.roles": cel.Type.List(text)}
+    session = {"session.conversation": text, "session.calls": cel.Type.INT}
+    return cel.NewEnv(variables=_variables() | own | caller | session)
+
+
 @cache
 def _environment() -> Any:
+    return cel.NewEnv(variables=_variables())
+
+
+def _variables() -> dict[str, Any]:
     of_anything = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
-    return cel.NewEnv(
-        variables={
-            "args": of_anything,
-            "facts": of_anything,
-            "left": of_anything,
-            "principal": of_anything,
-            "session": of_anything,
-            "now": cel.Type.TIMESTAMP,
-        }
-    )
+    return {
+        "args": of_anything,
+        "facts": of_anything,
+        "left": of_anything,
+        "principal": of_anything,
+        "session": of_anything,
+        "now": cel.Type.TIMESTAMP,
+    }
 
 
 def _first_lines(error: BaseException) -> str:

@@ -24,9 +24,7 @@ from gateway.validate.vocabulary import Node, Vocabulary, children
 
 _ADDRESS = jsonschema_rs.EmailOptions(allow_display_text=False, allow_domain_literal=False)  # RFC 5321 Mailbox only
 _LINEAR = jsonschema_rs.RegexOptions()
-_META = jsonschema_rs.Draft202012Validator(
-    jsonschema.Draft202012Validator.META_SCHEMA, offline=True, validate_formats=True
-)
+_META = jsonschema_rs.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA, offline=True)
 
 
 @final

@@ -251,7 +251,7 @@ _odd = st.sampled_from([None, True, 0, -1, 1.5, "", "string", "(", "http://x/y",
 def test_both_libraries_take_the_same_for_a_schema(node: dict[str, Any], keyword: str, odd: Any, inside: bool) -> None:
     schema = node | {"properties": {**node["properties"], "z": {keyword: odd}}} if inside else node | {keyword: odd}
     try:
-        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.Draft202012Validator.check_schema(schema, format_checker=None)  # a pattern is judged when compiled
         taken = True
     except jsonschema.SchemaError:
         taken = False
