@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -274,18 +273,6 @@ def test_exponential_patterns_are_told_from_others(text: str, slow: bool) -> Non
     assert exponential(text) is slow
 
 
-def test_what_lint_calls_exponential_is_so_in_python() -> None:
-    """Each doubling of work a character: measured in steps, not in seconds, by how much longer a near miss takes."""
-    pattern = re.compile("(a+b?)+$")
-    spent = []
-    for length in (14, 18):
-        began = time.process_time()
-        assert pattern.match("a" * length + "c") is None
-        spent.append(time.process_time() - began)
-    assert exponential(pattern.pattern)
-    assert spent[1] > 4 * spent[0]
-
-
 def test_a_long_tool_list_is_found(tmp_path: Path) -> None:
     policies = Path(shutil.copytree(SHIPPED, tmp_path / "policies"))
     template = (policies / "tools/get_weather_backup.yaml").read_text()
@@ -326,6 +313,6 @@ def test_a_secret_pattern_that_cannot_work_is_refused_at_load(pattern: str, tmp_
 
 def test_every_code_is_explained_and_every_explanation_is_of_a_code() -> None:
     source = "".join(path.read_text() for path in (ROOT / "gateway/policy_tools/lint").glob("*.py"))
-    codes = set(re.findall(r'"(?:warning|error)",\s*"([a-z-]+)"', source))
+    codes = set(re.findall(r'"(?:warning|error)",\s*"([a-z-]+)"', source)) - {"warning"}
     page = re.findall(r"^\| `([a-z-]+)` \| (\w+) \|", (ROOT / "docs/lint.md").read_text(), re.M)
     assert {code for code, _ in page} == codes
