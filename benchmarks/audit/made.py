@@ -107,6 +107,7 @@ def make(folder: Path, records: int) -> float:
     store = open_store(folder)
     for start in range(store.size, records, BATCH):
         store.commit([Entry(small(number), None) for number in range(start, min(start + BATCH, records))])
+        store.sign_full()
     store.close()
     return time.perf_counter() - began
 

@@ -37,8 +37,8 @@ class Files(Protocol):
 
     def close(self, descriptor: int) -> None: ...
 
-    def patch(self, path: Path, offset: int, data: bytes) -> None:
-        """Write `data` at `offset` of `path`, cut the file after it, and sync."""
+    def patch(self, path: Path, offset: int, data: bytes, *, durable: bool = True) -> None:
+        """Write `data` at `offset` of `path`, cut the file after it, and sync the file if it is to be durable."""
         ...
 
     def replace(self, path: Path, data: bytes) -> None:
@@ -103,13 +103,14 @@ class OsFiles:
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
 
-    def patch(self, path: Path, offset: int, data: bytes) -> None:
+    def patch(self, path: Path, offset: int, data: bytes, *, durable: bool = True) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.lseek(descriptor, offset, os.SEEK_SET)
             _write_all(descriptor, data)
             os.ftruncate(descriptor, offset + len(data))
-            os.fdatasync(descriptor)
+            if durable:
+                os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
 

@@ -262,17 +262,26 @@ class AuditLog:
         return batch
 
     def _lead(self, batch: list[_Pending]) -> None:
+        """Write the batch; sign if that is due, which nobody of the batch has to wait for; let the next one lead."""
+        store, told = self._store, False
         try:
-            if len(batch) == 1 and batch[0].action is None:
-                self._store.commit(batch)
-                return
-            self._store.commit([entry for entry in batch if entry.action is None])
-            for entry in batch:
-                if entry.action is not None:
-                    self._act(entry, entry.action)
+            try:
+                if len(batch) == 1 and batch[0].action is None:
+                    store.commit(batch)
+                else:
+                    store.commit([entry for entry in batch if entry.action is None])
+                    for entry in batch:
+                        if entry.action is not None:
+                            self._act(entry, entry.action)
+            finally:
+                if store.full:
+                    told = True
+                    self._deliver(batch)
+            store.sign_full()
         finally:
             self._hand_over()
-            self._deliver(batch)
+            if not told:
+                self._deliver(batch)
 
     def _act(self, entry: _Pending, action: Callable[[], None]) -> None:
         try:

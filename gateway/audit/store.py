@@ -126,7 +126,10 @@ class Store:
             raise self._unavailable(error) from error
 
     def commit(self, entries: Sequence[Entry]) -> None:
-        """Write a batch with one sync and give each entry its outcome. Raises only what interrupts a process."""
+        """Write a batch with one sync and give each entry its outcome. Raises only what interrupts a process.
+
+        Call `sign_full` afterwards: by then those who wait for the batch may know.
+        """
         try:
             if self._descriptor is None:
                 self._recover()
@@ -135,8 +138,6 @@ class Store:
             self._write(batch)
             if len(batch) == len(waiting):
                 self.fault = None
-            if self.size - self._covered >= self._every:
-                self._try_checkpoint()
         except BaseException as error:  # whatever it was, nobody knows what reached the disk
             self._poison(error)
             if not isinstance(error, Exception):
@@ -147,6 +148,22 @@ class Store:
             for entry in entries:
                 if entry.outcome is None:
                     entry.outcome = self.fault or self._unavailable(OSError("interrupted"))
+
+    @property
+    def full(self) -> bool:
+        """Whether a checkpoint is due by number."""
+        return self._descriptor is not None and self.size - self._covered >= self._every
+
+    def sign_full(self) -> None:
+        """Sign if it is due by number. A failure stops new calls. Raises only what interrupts a process."""
+        if not self.full:
+            return
+        try:
+            self._try_checkpoint()
+        except BaseException as error:  # whatever it was, nobody knows what is on the disk now
+            self._poison(error)
+            if not isinstance(error, Exception):
+                raise
 
     def _admit(self, waiting: Sequence[Entry]) -> Sequence[Entry]:
         """Those there is room for. Records nobody reserved for are refused first, so that outcomes still fit."""
@@ -270,8 +287,14 @@ class Store:
             self.upkeep_fault = error
 
     def _rotate(self, state: Scan) -> None:
-        """Go on in the next segment. Raises OSError; before the switch everything stays, after it only disk is lost."""
+        """Go on in the next segment. Raises OSError; before the switch everything stays, after it only disk is lost.
+
+        The side file of a closed segment is durable: no start reads that segment to make it again.
+        """
         following = next_segment(state.segment)
+        if not self._leaves_failed:
+            held = (state.frontier.size - state.segment_start) * HASH_BYTES
+            self._files.patch(leaves_path(state.segment), held, b"")
         descriptor = self._files.open_append(following)
         try:
             self._space.move(descriptor)
@@ -290,7 +313,10 @@ class Store:
             self._files.close(before)
 
     def _save_leaves(self, state: Scan, size: int) -> None:
-        """The side file only helps to name a damaged record: without it (a full disk, C142) we sign all the same."""
+        """The side file only helps to name a damaged record: without it (a full disk, C142) we sign all the same.
+
+        So it is not waited for either: what a power cut takes of it, the next start makes again.
+        """
         if self._leaves_failed:
             return  # the next opening rebuilds it
         try:
@@ -299,7 +325,7 @@ class Store:
                 state.leaves_whole = True
             else:
                 offset = (self._covered - state.segment_start) * HASH_BYTES
-                self._files.patch(leaves_path(state.segment), offset, b"".join(state.tail))
+                self._files.patch(leaves_path(state.segment), offset, b"".join(state.tail), durable=False)
         except OSError:
             self._leaves_failed = True
 

@@ -67,9 +67,9 @@ class FaultyFiles:
         self._real.close(descriptor)
         self._enter("close")
 
-    def patch(self, path: Path, offset: int, data: bytes) -> None:
+    def patch(self, path: Path, offset: int, data: bytes, *, durable: bool = True) -> None:
         self._enter("patch")
-        self._real.patch(path, offset, data)
+        self._real.patch(path, offset, data, durable=durable)
 
     def replace(self, path: Path, data: bytes) -> None:
         self._enter("replace")

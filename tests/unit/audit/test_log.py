@@ -180,3 +180,60 @@ def test_reader_beside_a_live_writer(tmp_path: Path) -> None:
         assert [stored.record["n"] for stored in read_origin(desk.audit, "gw") if stored.record] == [0]
         assert desk.verify().ok  # the lock is held: an unfinished line is a writer at work
         desk.put(desk.lines()[:1])
+
+
+def test_who_waits_for_a_record_does_not_wait_for_the_signature(tmp_path: Path) -> None:
+    """The record is durable; and nothing else is written while the signature that is due is still missing."""
+    files, may_sign = FaultyFiles(), threading.Event()
+    desk = Desk(tmp_path)
+    with desk.open(files, every=1) as log:
+        real = files.replace
+
+        def held_up(path: Path, data: bytes) -> None:
+            assert may_sign.wait(30)
+            real(path, data)
+
+        files.replace = held_up  # type: ignore[method-assign]
+
+        async def two() -> None:
+            assert (await asyncio.wait_for(log.append_async(body(n=0)), 30)).seq == 0
+            second = asyncio.create_task(log.append_async(body(n=1)))
+            await asyncio.sleep(0)
+            assert not second.done()
+            may_sign.set()
+            assert (await second).seq == 1
+
+        asyncio.run(two())
+    assert [record["n"] for record in desk.records()] == [0, 1]
+    assert desk.report().ok
+
+
+def test_a_due_signature_that_fails_stops_the_next_record(tmp_path: Path) -> None:
+    files = FaultyFiles()
+    desk = Desk(tmp_path)
+    with desk.open(files, every=2) as log:
+        log.append(body(n=0))
+        files.arm("replace")
+        assert log.append(body(n=1)).seq == 1
+        assert log.fault is not None
+        with pytest.raises(NotRecorded):
+            log.append(body(n=2))
+        files.heal()
+        assert log.append(body(n=3)).seq == 2
+    assert [record["n"] for record in desk.records()] == [0, 1, 3]
+
+
+def test_a_power_cut_may_take_the_side_file_of_the_last_segment(tmp_path: Path) -> None:
+    """It is not waited for: the next start makes again what is missing, and every proof with it."""
+    desk = Desk(tmp_path)
+    with desk.open(every=4) as log:
+        for number in range(10):
+            log.append(body(n=number))
+    whole = desk.leaves.read_bytes()
+    for left in (whole[:96], whole[:-7], bytes(len(whole)), b""):
+        desk.leaves.write_bytes(left)
+        assert desk.report().ok
+        with desk.open(every=4) as log:
+            log.append(body())
+        assert desk.leaves.read_bytes()[: len(whole)] == whole
+        assert desk.report().warnings == ()
