@@ -19,6 +19,16 @@ class NotRecorded(AuditUnavailable):
         )
 
 
+def not_recorded(origin: str, error: BaseException) -> NotRecorded:
+    """Whatever kept a record from the log, as the error that denies."""
+    if isinstance(error, NotRecorded):
+        return error
+    what = str(error) if isinstance(error, ToolgateError | OSError) else f"{type(error).__name__}: {error}"
+    fault = NotRecorded(origin, what)
+    fault.__cause__ = error
+    return fault
+
+
 class ForkedWriter(NotRecorded):
     """A forked child tried to use its parent's log."""
 

@@ -8,6 +8,7 @@ what follows leads to the signed root, else at the first record that is left.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
@@ -176,6 +177,17 @@ def check(place: Place, found: Scan, signed: Checkpoint | None, known: Scan | No
         raise LogDamaged(origin, "records that were acknowledged are gone or changed")
 
 
+def check_file(place: Place, state: Scan, descriptor: int) -> None:
+    """Refuse to sign over a segment that was cut, extended, unlinked or replaced. Raises LogDamaged, OSError."""
+    status = os.fstat(descriptor)
+    try:
+        there = os.stat(state.segment, follow_symlinks=False)
+    except FileNotFoundError:
+        there = None
+    if there is None or not os.path.samestat(status, there) or status.st_size != state.length:
+        raise LogDamaged(place.origin, f"{state.segment.name} was changed by somebody else while open")
+
+
 def set_aside(place: Place, files: Files, found: Scan) -> Path:
     """Copy `rest` to a file of its own, durably. The segment is not touched."""
     target = place.free_torn_name(found.segment)
@@ -186,6 +198,16 @@ def set_aside(place: Place, files: Files, found: Scan) -> Path:
             files.patch(target, offset, chunk)
             offset += len(chunk)
     return target
+
+
+def save_leaves(place: Place, files: Files, retired: Retired, state: Scan, covered: int) -> None:
+    """Bring the side file up to the last record, from `covered` on; all of them where one is not whole."""
+    if not state.leaves_whole or covered < state.segment_start:
+        rebuild_leaves(place, files, retired, state.frontier.size)
+        state.leaves_whole = True
+    else:
+        offset = (covered - state.segment_start) * HASH_BYTES
+        files.patch(leaves_path(state.segment), offset, b"".join(state.tail), durable=False)
 
 
 def rebuild_leaves(place: Place, files: Files, retired: Retired, size: int) -> None:

@@ -23,7 +23,7 @@ from typing import final
 
 from gateway.audit.cadence import Cadence
 from gateway.audit.entry import Entry, Quarantine, Signed
-from gateway.audit.errors import LogDamaged, NotRecorded
+from gateway.audit.errors import LogDamaged, NotRecorded, not_recorded
 from gateway.audit.files import Files
 from gateway.audit.framing import MAX_FRAME_BYTES, Framer
 from gateway.audit.keyring import Keyring
@@ -34,11 +34,10 @@ from gateway.audit.note import Checkpoint, Signer
 from gateway.audit.port import Position
 from gateway.audit.resume import EVERY_BYTES
 from gateway.audit.retention import Retired
-from gateway.audit.scan import Scan, check, read_checkpoint, rebuild_leaves, retired_from, scan, set_aside
+from gateway.audit.scan import Scan, check, check_file, read_checkpoint, retired_from, save_leaves, scan, set_aside
 from gateway.audit.segment import Place, leaves_path, next_segment
 from gateway.audit.space import Reservation, Space
 from gateway.audit.tree import HASH_BYTES, Frontier, leaf_hash
-from gateway.domain.errors import ToolgateError
 from gateway.domain.instant import NS, Clock
 
 
@@ -156,14 +155,8 @@ class Store:
 
     def sign_full(self) -> None:
         """Sign if it is due by number. A failure stops new calls. Raises only what interrupts a process."""
-        if not self.full:
-            return
-        try:
-            self._try_checkpoint()
-        except BaseException as error:  # whatever it was, nobody knows what is on the disk now
-            self._poison(error)
-            if not isinstance(error, Exception):
-                raise
+        if self.full:
+            self._sign()
 
     def _admit(self, waiting: Sequence[Entry]) -> Sequence[Entry]:
         """Those there is room for. Records nobody reserved for are refused first, so that outcomes still fit."""
@@ -243,19 +236,24 @@ class Store:
         if self._descriptor is None or self.size == self._covered:
             return
         self._overdue = True
+        self._sign()
+
+    def _sign(self) -> None:
         try:
             self._try_checkpoint()
-        except LogDamaged as error:
+        except BaseException as error:  # whatever it was, nobody knows what is on the disk now
             self._poison(error)
+            if not isinstance(error, Exception):
+                raise
 
     def checkpoint(self) -> None:
         """Sign what was acknowledged. Raises OSError, LogDamaged."""
         state, signer = self._state, self._signer
         if state is None or signer is None or self._descriptor is None:
             raise OSError("the log is not open")
-        self._check_file(state, self._descriptor)
+        check_file(self.place, state, self._descriptor)
         size = state.frontier.size
-        self._save_leaves(state, size)
+        self._save_leaves(state)
         text = Checkpoint(self.place.origin, size, state.frontier.root()).text()
         note = signer.sign(text)
         self._files.replace(self.place.checkpoint, note)
@@ -312,7 +310,7 @@ class Store:
         finally:
             self._files.close(before)
 
-    def _save_leaves(self, state: Scan, size: int) -> None:
+    def _save_leaves(self, state: Scan) -> None:
         """The side file only helps to name a damaged record: without it (a full disk, C142) we sign all the same.
 
         So it is not waited for either: what a power cut takes of it, the next start makes again.
@@ -320,24 +318,9 @@ class Store:
         if self._leaves_failed:
             return  # the next opening rebuilds it
         try:
-            if not state.leaves_whole or self._covered < state.segment_start:
-                rebuild_leaves(self.place, self._files, self._retired, size)
-                state.leaves_whole = True
-            else:
-                offset = (self._covered - state.segment_start) * HASH_BYTES
-                self._files.patch(leaves_path(state.segment), offset, b"".join(state.tail), durable=False)
+            save_leaves(self.place, self._files, self._retired, state, self._covered)
         except OSError:
             self._leaves_failed = True
-
-    def _check_file(self, state: Scan, descriptor: int) -> None:
-        """Refuse to sign over a segment that was cut, extended, unlinked or replaced under us."""
-        status = os.fstat(descriptor)
-        try:
-            there = os.stat(state.segment, follow_symlinks=False)
-        except FileNotFoundError:
-            there = None
-        if there is None or not os.path.samestat(status, there) or status.st_size != state.length:
-            raise LogDamaged(self.place.origin, f"{state.segment.name} was changed by somebody else while open")
 
     def _recover(self) -> None:
         """Open the log at what the disk proves. Raises LogDamaged, OSError; nothing is open afterwards then."""
@@ -384,12 +367,7 @@ class Store:
                 self.fault.add_note(f"closing failed too: {second}")
 
     def _unavailable(self, error: BaseException) -> NotRecorded:
-        if isinstance(error, NotRecorded):
-            return error
-        what = str(error) if isinstance(error, ToolgateError | OSError) else f"{type(error).__name__}: {error}"
-        fault = NotRecorded(self.place.origin, what)
-        fault.__cause__ = error
-        return fault
+        return not_recorded(self.place.origin, error)
 
     def close(self, *, sign: bool = True) -> None:
         """Sign, give back unused disk, unlock. Raises NotRecorded if signing failed; the origin is let go anyway."""
@@ -399,7 +377,7 @@ class Store:
             if sign and state is not None and self._descriptor is not None:
                 if state.frontier.size > self._covered:
                     self.checkpoint()  # which may begin a new segment
-                self._check_file(state, self._descriptor)
+                check_file(self.place, state, self._descriptor)
                 self._files.truncate(self._descriptor, state.length)
         except (OSError, LogDamaged) as error:
             failure = self._unavailable(error)
