@@ -145,10 +145,17 @@ class Gateway:
         return lambda fn: self.register(fn, name=name)
 
     def register(self, function: Callable[..., Any], *, name: str | None = None) -> ToolRef:
-        """Govern `function` by the contract `tools/<name>.yaml`. Raises ContractMismatch if the two disagree."""
+        """Govern `function` by the contract `tools/<name>.yaml`. Raises ContractMismatch if the two disagree.
+
+        A tool whose calls may wait for a person belongs at the top of a module: after a restart another process has
+        to register the same function. A closure or lambda raises an alarm and is registered all the same.
+        """
         tool = name or str(getattr(function, "__name__", type(function).__name__))
         self._check(self._set, tool, function)
-        return self._runtime.registry.add(tool, function)
+        made = self._runtime.registry.add(tool, function)
+        if tool in self._set.contracts and self._set.contracts[tool].contract.may_park:
+            self._runtime.registry.check_importable(tool)
+        return made
 
     def register_fact(self, name: str, provider: Callable[..., Any]) -> None:
         """Let rules ask `provider` for a fact. It gets a `FactContext` and the arguments the contract names."""

@@ -230,20 +230,24 @@ class Passage:
         return await self.run(cleared)
 
     async def run(self, cleared: ClearedCall | ObservedCall) -> Outcome:
-        """Steps 6 to 8, again after a pause while an idempotent call fails; each attempt has an intent of its own."""
+        """Steps 6 to 8, again after a pause while an idempotent call fails; each attempt has an intent of its own.
+
+        A call is denied only if it never ran: what keeps a later attempt from happening leaves the earlier one's end.
+        """
         to = self.to
         attempt, verdict = 0, "burnt"
         content: str | None = None
+        outcome: Released | Unknown | None = None
         spent = False  # whether an attempt may have taken effect
         try:
             while True:
                 attempt += 1
                 refusal = self.stopped(cleared)
                 if refusal is not None:
-                    return await self.deny(refusal)
+                    return await self.deny(refusal) if outcome is None else outcome
                 started = await to.record.intent(cleared, attempt, self.waits)  # 6
                 if isinstance(started, Refusal):
-                    return await self.deny(started)
+                    return await self.deny(started) if outcome is None else outcome
                 verdict = "unknown"
                 self.trace.mark(Step.RECORD)
                 executed = await self.execute(started)  # 7

@@ -81,7 +81,6 @@ class Resumable:
     tool: str
     arguments: bytes
     provider_call_id: str
-    on_behalf_of: str | None
     conversation: str
 
 
@@ -185,9 +184,7 @@ class Clear:
             return refusals.spent(BURNT, "it is marked as spent: this database was restored from a backup")
         if request.state == PENDING and request.sealed_wire is not None:
             wire = self._sealer.unseal(request.sealed_wire, wire_place(request.digest, request.provider_call_id))
-            return Resumable(
-                request_id, binding.tool, wire, request.provider_call_id, binding.on_behalf_of, binding.conversation
-            )
+            return Resumable(request_id, binding.tool, wire, request.provider_call_id, binding.conversation)
         content = None
         if request.state == DONE and request.sealed_verdict is not None:
             content = self._sealer.unseal(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
+from gateway.alarm import alarm
 from gateway.domain.errors import UsageError
 
 
@@ -21,7 +22,7 @@ class ToolRef:
 @final
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """One tool: the function, whether it must be awaited, and whether another process could import it by name."""
+    """One tool: the function, whether it must be awaited, and whether another process could find it by its name."""
 
     fn: Callable[..., Any]
     is_async: bool
@@ -44,6 +45,17 @@ class Registry:
         self._tools[name] = Registered(fn, inspect.iscoroutinefunction(target), _importable(fn))
         return ToolRef(name)
 
+    def check_importable(self, name: str) -> None:
+        """Raise an alarm if calls of this tool could not be resumed by a fresh process."""
+        if not self._tools[name].importable:
+            alarm().warning(
+                "tool_not_importable",
+                tool=name,
+                effect="its calls may wait for a person, and a closure, lambda or object made here is gone after a "
+                "restart: what it holds is no part of the request that was approved",
+                advice="register a function from the top of a module",
+            )
+
     def get(self, name: str) -> Registered | None:
         return self._tools.get(name)
 
@@ -56,6 +68,8 @@ class Registry:
 
 
 def _importable(fn: object) -> bool:
-    """True if a fresh interpreter finds the same thing under module and qualified name: no closure, no lambda."""
-    qualified = getattr(fn, "__qualname__", "<")
-    return "<" not in qualified and getattr(fn, "__module__", "__main__") != "__main__"
+    """True if a fresh interpreter finds the same thing under its name: no closure, no lambda, no object of this run.
+
+    A program's own functions (`__main__`) count: whoever resumes starts the program again.
+    """
+    return inspect.isroutine(fn) and "<" not in getattr(fn, "__qualname__", "<")

@@ -239,6 +239,12 @@ class Contract(Document):
             return self.approval
         return Approval(when="always" if self.risk == "high" else "rules")
 
+    @property
+    def may_park(self) -> bool:
+        """Whether a call may have to wait: for people, or for an earlier call that does."""
+        escalates = any(rule.otherwise == "escalate" for rule in self.rules)
+        return self.clearance.when == "always" or self.clearance.confirm or escalates or self.ordered
+
 
 def _is_whole(pattern: object) -> bool:
     """True for a pattern from `^` to `$` without a choice outside of brackets, where neither would hold for all."""

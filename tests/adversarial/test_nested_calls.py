@@ -170,8 +170,12 @@ def test_a_kill_switch_thrown_between_attempts_stops_the_next(tmp_path: Path, mo
         raise ConnectionError("try again")
 
     with gateway_with(tmp_path, tool(flaky, idempotent=True, execution={"retries": 3})) as gateway:
+        outcome = one(gateway.session(ANA), "flaky")
+        assert isinstance(outcome, Released)  # it ran once and failed: to call it denied would say that it never ran
+        assert outcome.failure is not None
         assert reason(one(gateway.session(ANA), "flaky")) == "kill_switch"
     assert len(tried) == 1
+    assert [each["status"] for each in records(tmp_path, "call.outcome")] == ["failed"]
 
 
 def test_a_fallback_is_a_call_of_its_own(tmp_path: Path) -> None:
