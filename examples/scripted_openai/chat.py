@@ -17,6 +17,7 @@ from examples.scripted_openai.rules import check_name, check_tools
 from examples.scripted_openai.script import CallTools, Say
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+MAX_CHOICES = 128  # API reference, n
 MAX_CALL_ID = 40  # as reported by the API: "Expected a string with maximum length 40"
 
 
@@ -27,8 +28,8 @@ def read_chat(body: dict[str, object]) -> Conversation:
         raise ApiError(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
         )
-    if body.get("n") not in (None, 1):
-        raise ApiError("The scripted server gives one choice; send the request with 'n' of 1.", param="n")
+    if body.get("n") not in (None, *range(1, MAX_CHOICES + 1)):
+        raise ApiError(f"Invalid value for 'n': expected 1 to {MAX_CHOICES}.", param="n", code="invalid_value")
     for old, new in {"functions": "tools", "function_call": "tool_choice"}.items():
         if old in body:
             raise ApiError(f"The scripted server does not know '{old}' any more; use '{new}'.", param=old)
@@ -145,38 +146,16 @@ class _Messages:
         self.turns.append(call)
 
 
-def chat_answer(reply: Say | CallTools, conversation: Conversation) -> dict[str, object]:
-    """The body of a `chat.completion`."""
-    calls = reply.calls if isinstance(reply, CallTools) else ()
-    message: dict[str, object] = {
-        "role": "assistant",
-        "content": reply.text,
-        "refusal": None,
-        "annotations": [],
-    }
-    if calls:
-        message["tool_calls"] = [
-            {
-                "id": made.call_id or conversation.call_id(index),
-                "type": "function",
-                "function": {"name": made.name, "arguments": made.arguments_text(conversation)},
-            }
-            for index, made in enumerate(calls)
-        ]
-    prompt, completion = tokens(conversation), tokens(message)
+def chat_answer(reply: Say | CallTools, conversation: Conversation, choices: object = None) -> dict[str, object]:
+    """The body of a `chat.completion`; of several choices all say the same, under call ids of their own."""
+    made = [_choice(reply, conversation, index) for index in range(choices if isinstance(choices, int) else 1)]
+    prompt, completion = tokens(conversation), sum(tokens(each) for each in made)
     return {
         "id": f"chatcmpl-{fingerprint(conversation)}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": conversation.model,
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "logprobs": None,
-                "finish_reason": "tool_calls" if calls else "stop",
-            }
-        ],
+        "choices": made,
         "usage": {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
@@ -187,6 +166,27 @@ def chat_answer(reply: Say | CallTools, conversation: Conversation) -> dict[str,
         "service_tier": "default",
         "system_fingerprint": "fp_scripted",
     }
+
+
+def _choice(reply: Say | CallTools, conversation: Conversation, number: int) -> dict[str, object]:
+    calls = reply.calls if isinstance(reply, CallTools) else ()
+    message: dict[str, object] = {
+        "role": "assistant",
+        "content": reply.text,
+        "refusal": None,
+        "annotations": [],
+    }
+    if calls:
+        message["tool_calls"] = [
+            {
+                "id": made.call_id or conversation.call_id(index + number * len(calls)),
+                "type": "function",
+                "function": {"name": made.name, "arguments": made.arguments_text(conversation)},
+            }
+            for index, made in enumerate(calls)
+        ]
+    finish = "tool_calls" if calls else "stop"
+    return {"index": number, "message": message, "logprobs": None, "finish_reason": finish}
 
 
 def tokens(what: Conversation | Mapping[str, object]) -> int:

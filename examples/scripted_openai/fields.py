@@ -7,6 +7,7 @@ from typing import cast
 from examples.scripted_openai.errors import ApiError
 
 TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+PICTURE_PARTS = frozenset({"image_url", "input_image"})
 
 
 def as_object(value: object, param: str) -> dict[str, object]:
@@ -35,7 +36,7 @@ def required_text(holder: dict[str, object], key: str, param: str) -> str:
 
 
 def content_text(value: object, param: str) -> str:
-    """The text of a message: a string, or a list of text parts."""
+    """The text of a message: a string, or a list of parts; pictures say nothing."""
     if isinstance(value, str):
         return value
     texts = []
@@ -47,9 +48,11 @@ def content_text(value: object, param: str) -> str:
             texts.append(required_text(part, "refusal", f"{at}.refusal"))
         elif kind in TEXT_PARTS:
             texts.append(required_text(part, "text", f"{at}.text"))
+        elif kind in PICTURE_PARTS:
+            required(part, "image_url", f"{at}.image_url")  # looked at by nobody
         else:
             raise ApiError(
-                f"Invalid value: '{kind}'. The scripted server reads text parts only.",
+                f"Invalid value: '{kind}'. The scripted server knows text and pictures only.",
                 param=f"{at}.type",
                 code="invalid_value",
             )

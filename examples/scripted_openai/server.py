@@ -135,7 +135,7 @@ class ScriptedOpenAI:
         if path.endswith("/chat/completions"):  # with a deployment before it, as Azure writes it
             conversation = read_chat(body)
             reply = self.script.next(conversation)
-            return reply, reply.body if isinstance(reply, Raw) else chat_answer(reply, conversation)
+            return reply, reply.body if isinstance(reply, Raw) else chat_answer(reply, conversation, body.get("n"))
         if path.endswith("/responses"):
             conversation, items = read_responses(body, self._store)
             reply = self.script.next(conversation)

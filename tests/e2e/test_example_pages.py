@@ -21,7 +21,7 @@ from gateway import Finished, Gateway, Principal, Session, Stopped
 from gateway.keys import create_approver_key, load_approver_key
 from tests.architecture.source import ROOT
 from tests.e2e.pages import blocks
-from tests.unit.loop_bench import Api, answers
+from tests.unit.loop_bench import Api, How, answers, each_api, each_way
 
 PAGES = sorted(path for path in (ROOT / "docs" / "examples").glob("*.md") if path.name != "README.md")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -80,23 +80,20 @@ def test_the_decision_table_of_a_page_is_what_is_decided(page: Path, tmp_path: P
             assert decision(json.loads(answer["content"])) == expected, row
 
 
-@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "wrapped"])
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("api", ["chat", "responses"])
+@each_way
+@each_api
 @each_page
-def test_the_conversation_of_a_page_is_what_happens(
-    page: Path, tmp_path: Path, api: Api, stream: bool, wrapped: bool
-) -> None:
+def test_the_conversation_of_a_page_is_what_happens(page: Path, tmp_path: Path, api: Api, how: How) -> None:
     with opened(page, tmp_path) as desk:
         steps = yaml.safe_load((desk.folder / "conversation.yaml").read_text())
-        Conversation(desk, api, stream=stream, wrapped=wrapped).follow(steps)
+        Conversation(desk, api, how).follow(steps)
 
 
 class Conversation:
     """The steps of a page, one after the other, in one session."""
 
-    def __init__(self, desk: Desk, api: Api, *, stream: bool, wrapped: bool) -> None:
-        self.desk, self.api, self.stream, self.wrapped = desk, api, stream, wrapped
+    def __init__(self, desk: Desk, api: Api, how: How) -> None:
+        self.desk, self.api, self.how = desk, api, how
         self.session = desk.session("chat-1")
         self.items: list[dict[str, Any]] = []
         self.pending: tuple[str, ...] = ()
@@ -151,7 +148,12 @@ class Conversation:
             assert each.get("tells", "") in json.dumps(answer), each
 
     async def run(self, server: ScriptedOpenAI) -> Any:
-        async with openai.AsyncOpenAI(base_url=server.base_url, api_key=server.api_key, max_retries=0) as client:
-            used = toolgate.openai(client, self.session) if self.wrapped else client
-            given = {"messages" if self.api == "chat" else "input": self.items}
-            return await self.session.run(used, model="scripted", stream=self.stream, **given)
+        where: dict[str, Any] = {"base_url": server.base_url, "api_key": server.api_key, "max_retries": 0}
+        request = {"model": "scripted", "messages" if self.api == "chat" else "input": self.items}
+        if "stream" in self.how:
+            request["stream"] = True
+        if self.how in ("sync", "stream"):
+            with openai.OpenAI(**where) as client:
+                return await self.session.run(toolgate.openai(client, self.session), **request)
+        async with openai.AsyncOpenAI(**where) as awaited:
+            return await self.session.run(awaited, **request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import openai
+import pytest
 
 from examples.scripted_openai import Raw, Rule, Say, Script, ScriptedOpenAI, in_order
 from examples.scripted_openai.script import Reply
@@ -21,6 +23,11 @@ from gateway.session import Defer, Session
 from tests.unit.policy.folders import MODEL_TEXT
 
 Api = Literal["chat", "responses"]
+How = Literal["sync", "async", "stream", "async stream"]
+APIS: tuple[Api, ...] = ("chat", "responses")
+HOWS: tuple[How, ...] = ("sync", "async", "stream", "async stream")
+each_api = pytest.mark.parametrize("api", APIS)
+each_way = pytest.mark.parametrize("how", HOWS)
 SECRET = "correct horse battery"
 TOOLS = ("look_up", "write_down", "pay", "once")
 POLICY = "g, user:ana, role:support\ng, user:lea, role:lead\np, role:lead, pay, approve, allow\n" + "".join(
@@ -50,8 +57,12 @@ class Bench:
         whole: Mapping[str, str] | None = None,
         functions: Mapping[str, Callable[[list[Any]], Callable[..., Any]]] | None = None,
         observe: bool = False,
+        more: Mapping[str, tuple[str, Callable[..., Any]]] | None = None,
     ) -> None:
-        """`change` appends to a contract, `whole` replaces it, and `functions` makes its tool."""
+        """`change` appends to a contract, `whole` replaces it, and `functions` makes its tool.
+
+        `more` are other tools, by name, each a contract and a function: what it returns is also noted in `done`.
+        """
         self._stack = ExitStack()
         self.folder = folder
         self.done: list[Any] = []
@@ -72,10 +83,13 @@ class Bench:
         }
         if risky:
             files["tools/pay.yaml"] = files["tools/pay.yaml"].replace("risk: low", "risk: high")
-        for tool, more in (change or {}).items():
-            files[f"tools/{tool}.yaml"] += more
+        for tool, added in (change or {}).items():
+            files[f"tools/{tool}.yaml"] += added
         for tool, text in (whole or {}).items():
             files[f"tools/{tool}.yaml"] = text
+        for tool, (text, _) in (more or {}).items():
+            files[f"tools/{tool}.yaml"] = text
+            files["policy.csv"] += "".join(f"p, role:support, {tool}, {action}, allow\n" for action in ("see", "call"))
         for name, text in files.items():
             (policies / name).write_text(text)
         self.gateway = self._stack.enter_context(
@@ -83,6 +97,17 @@ class Bench:
         )
         self.gateway.declare_secret("vault", SECRET)
         self._register(functions or {})
+        for tool, (_, function) in (more or {}).items():
+            self.gateway.register(self._noting(function), name=tool)
+
+    def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def noting(*args: Any, **arguments: Any) -> Any:
+            made = function(*args, **arguments)
+            self.done.append(made)
+            return made
+
+        return noting
 
     def _register(self, others: Mapping[str, Callable[[list[Any]], Callable[..., Any]]]) -> None:
         def look_up(key: str) -> str:
@@ -143,11 +168,13 @@ class Model:
         self.server = server
 
     async def run(
-        self, session: Session, said: str = "go", *, api: Api = "chat", sync: bool = False, **more: Any
+        self, session: Session, said: str = "go", *, api: Api = "chat", how: How = "async", **more: Any
     ) -> Ended:
+        """`how`: with a blocking or an awaited client, whole or streamed."""
+        more = ({"stream": True} if "stream" in how else {}) | more
         given = {} if more.keys() & {"messages", "input", "paused"} else prompt(api, said)
         where = {"base_url": self.server.base_url, "api_key": self.server.api_key, "max_retries": 0}
-        if sync:
+        if not how.startswith("async"):
             with openai.OpenAI(**where) as client:
                 return await session.run(client, model="scripted", **given, **more)
         async with openai.AsyncOpenAI(**where) as client:
@@ -200,3 +227,14 @@ def assert_goes_on(bench: Bench, api: Api, items: list[dict[str, Any]]) -> None:
     given = {"messages" if api == "chat" else "input": [*items, {"role": "user", "content": "and now?"}]}
     model = bench.serve(Script([Rule(lambda _: True, Say("Fine."))]))
     assert isinstance(asyncio.run(model.run(bench.session(), api=api, **given)), Finished)
+
+
+def function_of(tool: dict[str, Any]) -> dict[str, Any]:
+    """The definition in a tool of either API."""
+    found: dict[str, Any] = tool.get("function") or tool.get("custom") or tool
+    return found
+
+
+def named(tools: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The definitions in a list, by name, in its order."""
+    return {function_of(tool)["name"]: function_of(tool) for tool in tools}

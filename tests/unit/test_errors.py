@@ -24,13 +24,10 @@ from gateway.paused import Paused
 from gateway.shapes.answers import content
 from sandbox.result import Verdict
 from tests.support import ANA, Tool, ask, gateway_with, tool, vote
-from tests.unit.loop_bench import Api, Model, answers
+from tests.unit.loop_bench import HOWS, Api, How, Model, answers, each_api, each_way
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
-APIS: tuple[Api, ...] = ("chat", "responses")
 LET_GO = threading.Event()
-
-each_api = pytest.mark.parametrize("api", APIS)
 
 
 def look_up(order: str) -> str:
@@ -164,16 +161,16 @@ def standing(base: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterato
         LET_GO.set()
 
 
-def converse(base: Path, gateway: Gateway, case: Case, api: Api, *, stream: bool = False) -> Ended:
+def converse(base: Path, gateway: Gateway, case: Case, api: Api, how: How = "async") -> Ended:
     rules = [Rule(lambda c: c.rounds == 0, CallTools(tuple(case.calls))), Rule(lambda _: True, Say("Sorry."))]
     session = gateway.session(ANA, conversation="c", defer="answer" if case.decide is None else "pause")
     with ScriptedOpenAI(Script(rules)) as server:
         model = Model(server)
-        ended = asyncio.run(model.run(session, api=api, stream=stream))
+        ended = asyncio.run(model.run(session, api=api, how=how))
         if isinstance(ended, Paused):
             assert case.decide is not None
             case.decide(base, ended.requests[0].request_id)
-            ended = asyncio.run(model.run(session, api=api, paused=ended))
+            ended = asyncio.run(model.run(session, api=api, how=how, paused=ended))
         return ended
 
 
@@ -195,14 +192,14 @@ def anonymous(answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize("code", CASES)
+@pytest.mark.parametrize(("code", "how"), [(code, HOWS[number % len(HOWS)]) for number, code in enumerate(CASES)])
 @each_api
 def test_a_code_comes_as_the_page_shows_it(
-    tmp_path: Path, api: Api, code: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, api: Api, code: str, how: How, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES[code]
     with standing(tmp_path, case, monkeypatch) as gateway:
-        ended = converse(tmp_path, gateway, case, api, stream=True)
+        ended = converse(tmp_path, gateway, case, api, how)
     assert isinstance(ended, Finished if case.ends is None else Stopped)
     assert case.ends is None or ended.reason is case.ends  # type: ignore[union-attr]
     answer = anonymous(list(answers(ended.messages).values())[-1])  # type: ignore[union-attr]
@@ -269,8 +266,11 @@ def test_a_value_that_does_not_fit_is_shown_by_the_contracts_own_example(tmp_pat
         assert suggested(gateway, cents=1) == 'Add `order` (The order\'s number), such as "A-1001".'
 
 
+@each_way
 @each_api
-def test_i7_candidates_are_the_principals_own_and_say_nothing_of_what_was_asked(tmp_path: Path, api: Api) -> None:
+def test_i7_candidates_are_the_principals_own_and_say_nothing_of_what_was_asked(
+    tmp_path: Path, api: Api, how: How
+) -> None:
     orders = {"A-1001": "ana", "A-1002": "ana", "A-9001": "otto"}
 
     def mine(ctx: Any) -> dict[str, object]:
@@ -294,7 +294,7 @@ def test_i7_candidates_are_the_principals_own_and_say_nothing_of_what_was_asked(
     case.before = ready
     with gateway_with(tmp_path, *case.tools) as gateway:
         ready(gateway)
-        ended = converse(tmp_path, gateway, case, api)
+        ended = converse(tmp_path, gateway, case, api, how)
     assert isinstance(ended, Finished)
     foreign, missing = (anonymous(each) for each in answers(ended.messages).values())
     assert foreign == missing
@@ -317,8 +317,11 @@ def test_candidates_that_could_tell_what_exists_are_refused_at_load(
 # a denial, repeated
 
 
+@each_way
 @each_api
-def test_the_same_denial_again_and_again_ends_the_run_whatever_succeeds_between(tmp_path: Path, api: Api) -> None:
+def test_the_same_denial_again_and_again_ends_the_run_whatever_succeeds_between(
+    tmp_path: Path, api: Api, how: How
+) -> None:
     allowed = iter(range(10**6))
 
     def both(_: object) -> CallTools:
@@ -326,7 +329,7 @@ def test_the_same_denial_again_and_again_ends_the_run_whatever_succeeds_between(
 
     script = Script([Rule(lambda _: True, both)])
     with gateway_with(tmp_path, *ONE, settings={"loop": {"repeats": 3}}) as gateway, ScriptedOpenAI(script) as server:
-        ended = asyncio.run(Model(server).run(gateway.session(ANA), api=api))
+        ended = asyncio.run(Model(server).run(gateway.session(ANA), api=api, how=how))
     assert isinstance(ended, Stopped)
     assert (ended.reason, ended.turns) == (StopReason.REPEATED_DENIAL, 3)
     assert "one thing that it may not do" in ended.message_for_user

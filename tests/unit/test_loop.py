@@ -20,16 +20,17 @@ from tests.unit.loop_bench import (
     SECRET,
     Api,
     Bench,
+    How,
     answers,
     asked,
     assert_goes_on,
     chat_raw,
+    each_api,
+    each_way,
     function_call,
     prompt,
     responses_raw,
 )
-
-APIS: tuple[Api, ...] = ("chat", "responses")
 
 
 @pytest.fixture
@@ -45,9 +46,9 @@ def run(coroutine: Any) -> Any:
 # what works
 
 
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
-@pytest.mark.parametrize("api", APIS)
-def test_parallel_calls_a_chain_and_an_answer(bench: Bench, api: Api, sync: bool) -> None:
+@each_way
+@each_api
+def test_parallel_calls_a_chain_and_an_answer(bench: Bench, api: Api, how: How) -> None:
     def chained(conversation: Conversation) -> CallTools:
         first = conversation.results("look_up")[0].value
         assert isinstance(first, dict)
@@ -59,7 +60,7 @@ def test_parallel_calls_a_chain_and_an_answer(bench: Bench, api: Api, sync: bool
         Rule(lambda c: c.all_rounds == 2, Say("Done.")),
     ]
     model = bench.serve(Script(rules))
-    ended = run(model.run(bench.session(), api=api, sync=sync))
+    ended = run(model.run(bench.session(), api=api, how=how))
     assert isinstance(ended, Finished)
     assert (ended.text, ended.turns, ended.calls, ended.pending) == ("Done.", 3, 3, ())
     assert sorted(map(str, bench.done)) == sorted(
@@ -72,9 +73,10 @@ def test_parallel_calls_a_chain_and_an_answer(bench: Bench, api: Api, sync: bool
     assert_goes_on(bench, api, ended.messages)
 
 
-@pytest.mark.parametrize("api", APIS)
-def test_no_call_at_all(bench: Bench, api: Api) -> None:
-    ended = run(bench.serve(Say("Hello.")).run(bench.session(), api=api))
+@each_way
+@each_api
+def test_no_call_at_all(bench: Bench, api: Api, how: How) -> None:
+    ended = run(bench.serve(Say("Hello.")).run(bench.session(), api=api, how=how))
     assert isinstance(ended, Finished)
     assert ended.text == "Hello."
     assert bench.done == []
@@ -92,9 +94,11 @@ def test_a_principal_without_tools_sends_no_tool_list(bench: Bench) -> None:
     assert not model.sent[0].keys() & {"tools", "tool_choice", "parallel_tool_calls"}
 
 
-def test_a_forced_call_is_forced_once(bench: Bench) -> None:
+@each_way
+@each_api
+def test_a_forced_call_is_forced_once(bench: Bench, api: Api, how: How) -> None:
     model = bench.serve(call("look_up", key="a"), Say("Done."))
-    assert isinstance(run(model.run(bench.session(), tool_choice="required")), Finished)
+    assert isinstance(run(model.run(bench.session(), api=api, how=how, tool_choice="required")), Finished)
     assert [body.get("tool_choice") for body in model.sent] == ["required", None]
 
 
@@ -104,10 +108,11 @@ def test_parameters_go_to_the_model(bench: Bench) -> None:
     assert model.sent[0]["temperature"] == 0.5
 
 
-@pytest.mark.parametrize("api", APIS)
-def test_a_forbidden_and_an_invented_tool_read_alike_and_the_loop_goes_on(bench: Bench, api: Api) -> None:
+@each_way
+@each_api
+def test_a_forbidden_and_an_invented_tool_read_alike_and_the_loop_goes_on(bench: Bench, api: Api, how: How) -> None:
     both = CallTools((Call(HIDDEN, {"text": "x"}), Call("invented", {"text": "x"})))
-    ended = run(bench.serve(both, Say("I cannot.")).run(bench.session(), api=api))
+    ended = run(bench.serve(both, Say("I cannot.")).run(bench.session(), api=api, how=how))
     assert isinstance(ended, Finished)
     errors = [dict(answer["error"], correlation_id="") for answer in answers(ended.messages).values()]
     assert len(errors) == 2
@@ -115,7 +120,7 @@ def test_a_forbidden_and_an_invented_tool_read_alike_and_the_loop_goes_on(bench:
     assert bench.done == []
 
 
-@pytest.mark.parametrize("api", APIS)
+@each_api
 def test_c016_a_name_no_api_takes_back_leaves_the_conversation_valid(bench: Bench, api: Api) -> None:
     name = "look_up\u200b"
     odd = chat_raw({"tool_calls": [asked(name)]}, "tool_calls") if api == "chat" else responses_raw(function_call(name))
@@ -127,7 +132,7 @@ def test_c016_a_name_no_api_takes_back_leaves_the_conversation_valid(bench: Benc
     assert bench.done == []
 
 
-@pytest.mark.parametrize("api", APIS)
+@each_api
 def test_half_a_character_reaches_neither_tool_nor_request(bench: Bench, api: Api) -> None:
     arguments = '{"key": "\ud800"}'
     turn = (
@@ -153,23 +158,25 @@ def test_reasoning_goes_back_with_what_followed(bench: Bench) -> None:
 # our own ends
 
 
-@pytest.mark.parametrize("api", APIS)
-def test_the_turn_budget_stops_a_model_that_never_ends(tmp_path: Path, api: Api) -> None:
+@each_way
+@each_api
+def test_the_turn_budget_stops_a_model_that_never_ends(tmp_path: Path, api: Api, how: How) -> None:
     forever = Script([Rule(lambda _: True, lambda c: call("look_up", key=str(c.all_rounds)))])
     with Bench(tmp_path, "loop: {turns_per_run: 3}\n") as bench:
         model = bench.serve(forever)
-        ended = run(model.run(bench.session(), api=api))
+        ended = run(model.run(bench.session(), api=api, how=how))
         assert isinstance(ended, Stopped)
         assert (ended.reason, ended.turns, ended.calls) == (StopReason.TURN_BUDGET, 3, 3)
         assert len(model.sent) == 3
         assert len(answers(ended.messages)) == 3
 
 
-@pytest.mark.parametrize("api", APIS)
-def test_the_call_budget_stops_the_loop_and_every_call_is_answered(tmp_path: Path, api: Api) -> None:
+@each_way
+@each_api
+def test_the_call_budget_stops_the_loop_and_every_call_is_answered(tmp_path: Path, api: Api, how: How) -> None:
     batch = CallTools(tuple(Call("look_up", {"key": str(n)}) for n in range(3)))
     with Bench(tmp_path, "loop: {calls_per_conversation: 2}\n") as bench:
-        ended = run(bench.serve(batch, Say("never")).run(bench.session(), api=api))
+        ended = run(bench.serve(batch, Say("never")).run(bench.session(), api=api, how=how))
         assert isinstance(ended, Stopped)
         assert ended.reason is StopReason.CALL_BUDGET
         assert sorted(map(str, bench.done)) == ["('look_up', '0')", "('look_up', '1')"]
@@ -184,10 +191,12 @@ def test_one_tools_own_budget_does_not_stop_the_loop(bench: Bench) -> None:
     assert [a.get("error", {}).get("code") for a in answers(ended.messages).values()] == [None, "tool_budget"]
 
 
-def test_too_many_denials_stop_the_loop(tmp_path: Path) -> None:
+@each_way
+@each_api
+def test_too_many_denials_stop_the_loop(tmp_path: Path, api: Api, how: How) -> None:
     forever = Script([Rule(lambda _: True, lambda c: call("invented", n=c.all_rounds))])
     with Bench(tmp_path, "loop: {consecutive_denials: 2}\n") as bench:
-        ended = run(bench.serve(forever).run(bench.session()))
+        ended = run(bench.serve(forever).run(bench.session(), api=api, how=how))
         assert isinstance(ended, Stopped)
         assert (ended.reason, ended.calls) == (StopReason.TOO_MANY_DENIALS, 3)
 
@@ -212,9 +221,10 @@ def test_a_model_out_of_reach_gives_back_what_was_done(bench: Bench) -> None:
 # the final answer
 
 
-@pytest.mark.parametrize("api", APIS)
-def test_an_answer_with_a_declared_secret_is_refused(bench: Bench, api: Api) -> None:
-    ended = run(bench.serve(Say(f"The password is {SECRET}.")).run(bench.session(), api=api))
+@each_way
+@each_api
+def test_an_answer_with_a_declared_secret_is_refused(bench: Bench, api: Api, how: How) -> None:
+    ended = run(bench.serve(Say(f"The password is {SECRET}.")).run(bench.session(), api=api, how=how))
     assert isinstance(ended, Stopped)
     assert ended.reason is StopReason.ANSWER_REFUSED
     assert SECRET not in json.dumps([ended.messages, ended.message_for_user])
@@ -224,10 +234,13 @@ def test_an_answer_with_a_declared_secret_is_refused(bench: Bench, api: Api) -> 
     assert SECRET not in json.dumps(record)
 
 
-@pytest.mark.parametrize("api", APIS)
-def test_an_answer_with_a_declared_secret_is_masked_where_the_policy_says_so(tmp_path: Path, api: Api) -> None:
+@each_way
+@each_api
+def test_an_answer_with_a_declared_secret_is_masked_where_the_policy_says_so(
+    tmp_path: Path, api: Api, how: How
+) -> None:
     with Bench(tmp_path, "answer: {on_secret: mask}\n") as bench:
-        ended = run(bench.serve(Say(f"It is {SECRET}.")).run(bench.session(), api=api))
+        ended = run(bench.serve(Say(f"It is {SECRET}.")).run(bench.session(), api=api, how=how))
         assert isinstance(ended, Finished)
         assert ended.text == "It is [secret removed]."
         assert SECRET not in json.dumps(ended.messages)

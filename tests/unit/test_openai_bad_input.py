@@ -16,18 +16,17 @@ from gateway.loop import Finished, Stopped
 from tests.unit.loop_bench import (
     Api,
     Bench,
+    How,
     answers,
     asked,
     assert_goes_on,
     chat_raw,
+    each_api,
+    each_way,
     function_call,
     prompt,
     responses_raw,
 )
-
-APIS: tuple[Api, ...] = ("chat", "responses")
-each_api = pytest.mark.parametrize("api", APIS)
-streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 
 @pytest.fixture
@@ -40,29 +39,29 @@ def run(coroutine: Any) -> Any:
     return asyncio.run(coroutine)
 
 
-@streamed
+@each_way
 @each_api
-def test_two_hundred_calls_in_one_turn_are_answered_and_none_is_executed(bench: Bench, api: Api, stream: bool) -> None:
+def test_two_hundred_calls_in_one_turn_are_answered_and_none_is_executed(bench: Bench, api: Api, how: How) -> None:
     many = CallTools(tuple(Call("look_up", {"key": str(n)}) for n in range(200)))
-    ended = run(bench.serve(many, Say("Sorry.")).run(bench.session(), api=api, stream=stream))
+    ended = run(bench.serve(many, Say("Sorry.")).run(bench.session(), api=api, how=how))
     assert isinstance(ended, Finished | Stopped)
     assert len(answers(ended.messages)) == 200
     assert bench.done == []
     assert_goes_on(bench, api, ended.messages)
 
 
-@streamed
+@each_way
 @each_api
-def test_arguments_of_ten_megabytes_are_refused_and_answered(bench: Bench, api: Api, stream: bool) -> None:
+def test_arguments_of_ten_megabytes_are_refused_and_answered(bench: Bench, api: Api, how: How) -> None:
     big = json.dumps({"key": "x" * 10_000_000})
     turn = (
         chat_raw({"tool_calls": [asked("look_up", arguments=big)]}, "tool_calls")
         if api == "chat"
         else responses_raw(function_call("look_up", arguments=big))
     )
-    if stream:  # cut into pieces of a megabyte, as no provider would
+    if "stream" in how:  # cut into pieces of a megabyte, as no provider would
         turn = Raw(b"".join(_big_events(api, big)))
-    ended = run(bench.serve(turn, Say("Sorry.")).run(bench.session(), api=api, stream=stream))
+    ended = run(bench.serve(turn, Say("Sorry.")).run(bench.session(), api=api, how=how))
     assert isinstance(ended, Finished)
     [answer] = answers(ended.messages).values()
     assert answer["error"]["code"] == "invalid_arguments"
@@ -113,8 +112,11 @@ def _shared(api: Api) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "forged", ["no call", "twice", "of another conversation", "not answered", "an id twice", "an id shared"]
 )
+@each_way
 @each_api
-def test_a_conversation_with_forged_results_is_refused_before_it_is_sent(bench: Bench, api: Api, forged: str) -> None:
+def test_a_conversation_with_forged_results_is_refused_before_it_is_sent(
+    bench: Bench, forged: str, api: Api, how: How
+) -> None:
     user = prompt(api, "go")["messages" if api == "chat" else "input"]
     more = {
         "no call": [_result(api, "call_1")],
@@ -126,5 +128,5 @@ def test_a_conversation_with_forged_results_is_refused_before_it_is_sent(bench: 
     }[forged]
     model = bench.serve(Say("never"))
     with pytest.raises(UsageError):
-        run(model.run(bench.session(), **{"messages" if api == "chat" else "input": [*user, *more]}))
+        run(model.run(bench.session(), api=api, how=how, **{"messages" if api == "chat" else "input": [*user, *more]}))
     assert model.server.requests == ()

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,23 +15,21 @@ from examples.scripted_openai import Call, CallTools, Raw, Rule, Say, Script, ca
 from gateway.domain.decision import StopReason
 from gateway.loop import Finished, Stopped
 from gateway.shapes.outgoing import RequestRefused
-from gateway.shapes.tools import MANY_TOOLS, ToolLists
 from tests.unit.loop_bench import (
     HIDDEN,
     SECRET,
     Api,
     Bench,
+    How,
     answers,
     asked,
     assert_goes_on,
     chat_raw,
+    each_api,
+    each_way,
     function_call,
     responses_raw,
 )
-
-APIS: tuple[Api, ...] = ("chat", "responses")
-each_api = pytest.mark.parametrize("api", APIS)
-streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 
 @pytest.fixture
@@ -71,14 +68,11 @@ def as_json(api: Api) -> dict[str, Any]:
 # structured answers
 
 
-@streamed
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+@each_way
 @each_api
-def test_an_answer_comes_as_the_pydantic_model_that_was_asked_for(
-    bench: Bench, api: Api, sync: bool, stream: bool
-) -> None:
+def test_an_answer_comes_as_the_pydantic_model_that_was_asked_for(bench: Bench, api: Api, how: How) -> None:
     model = bench.serve(call("look_up", key="a"), Say(json.dumps(ORDER)))
-    ended = run(model.run(bench.session(), api=api, sync=sync, stream=stream, **as_model(api)))
+    ended = run(model.run(bench.session(), api=api, how=how, **as_model(api)))
     assert isinstance(ended, Finished)
     assert ended.parsed == Order.model_validate(ORDER)
     assert ended.form == "json_schema"
@@ -90,9 +84,10 @@ def test_an_answer_comes_as_the_pydantic_model_that_was_asked_for(
     assert_goes_on(bench, api, ended.messages)
 
 
+@each_way
 @each_api
-def test_an_answer_of_another_form_is_not_handed_over(bench: Bench, api: Api) -> None:
-    ended = run(bench.serve(Say('{"order": 7}')).run(bench.session(), api=api, **as_model(api)))
+def test_an_answer_of_another_form_is_not_handed_over(bench: Bench, api: Api, how: How) -> None:
+    ended = run(bench.serve(Say('{"order": 7}')).run(bench.session(), api=api, how=how, **as_model(api)))
     assert isinstance(ended, Stopped)
     assert ended.reason is StopReason.INVALID_ANSWER
     assert_goes_on(bench, api, ended.messages)
@@ -106,9 +101,10 @@ def test_the_check_for_secrets_comes_before_the_form(bench: Bench, api: Api) -> 
     assert ended.reason is StopReason.ANSWER_REFUSED
 
 
+@each_way
 @each_api
-def test_json_mode_is_labelled_as_the_weaker_promise(bench: Bench, api: Api) -> None:
-    ended = run(bench.serve(Say('{"a": 1}')).run(bench.session(), api=api, **as_json(api)))
+def test_json_mode_is_labelled_as_the_weaker_promise(bench: Bench, api: Api, how: How) -> None:
+    ended = run(bench.serve(Say('{"a": 1}')).run(bench.session(), api=api, how=how, **as_json(api)))
     assert isinstance(ended, Finished)
     assert (ended.form, ended.parsed) == ("json_object", {"a": 1})
 
@@ -124,10 +120,10 @@ def cut_off(api: Api) -> Raw:
     return responses_raw(item, status="incomplete", incomplete_details={"reason": "max_output_tokens"})
 
 
-@streamed
+@each_way
 @each_api
 def test_a_turn_our_own_limit_cut_off_is_asked_for_again_with_twice_the_tokens(
-    tmp_path: Path, api: Api, stream: bool
+    tmp_path: Path, api: Api, how: How
 ) -> None:
     name = "max_completion_tokens" if api == "chat" else "max_output_tokens"
     with Bench(tmp_path, "loop: {truncated_retries: 2}\n") as bench:
@@ -137,18 +133,19 @@ def test_a_turn_our_own_limit_cut_off_is_asked_for_again_with_twice_the_tokens(
             return cut_off(api) if len(model.server.requests) < 2 else Say("Done.")
 
         model = bench.serve(Script([Rule(lambda _: True, reply)]))
-        ended = run(model.run(bench.session(), api=api, stream=stream, **limit))
+        ended = run(model.run(bench.session(), api=api, how=how, **limit))
         assert isinstance(ended, Finished)
         assert [body[name] for body in model.sent] == [100, 200, 400]
         assert ended.turns == 3
         assert bench.done == []
 
 
+@each_way
 @each_api
-def test_asking_again_ends(bench: Bench, api: Api) -> None:
+def test_asking_again_ends(bench: Bench, api: Api, how: How) -> None:
     model = bench.serve(Script([Rule(lambda _: True, cut_off(api))]))
     name = "max_tokens" if api == "chat" else "max_output_tokens"
-    ended = run(model.run(bench.session(), api=api, **{name: 10}))
+    ended = run(model.run(bench.session(), api=api, how=how, **{name: 10}))
     assert isinstance(ended, Stopped)
     assert (ended.reason, len(model.sent)) == (StopReason.TRUNCATED, 2)
     assert bench.done == []
@@ -157,10 +154,11 @@ def test_asking_again_ends(bench: Bench, api: Api) -> None:
 # handing over
 
 
+@each_way
 @each_api
-def test_an_answer_with_a_secret_goes_to_a_person_where_the_policy_says_so(tmp_path: Path, api: Api) -> None:
+def test_an_answer_with_a_secret_goes_to_a_person_where_the_policy_says_so(tmp_path: Path, api: Api, how: How) -> None:
     with Bench(tmp_path, "answer: {on_secret: hand_over}\n") as bench:
-        ended = run(bench.serve(Say(f"It is {SECRET}.")).run(bench.session(), api=api))
+        ended = run(bench.serve(Say(f"It is {SECRET}.")).run(bench.session(), api=api, how=how))
         assert isinstance(ended, Stopped)
         assert ended.reason is StopReason.ANSWER_HELD
         assert ended.for_person == f"It is {SECRET}."
@@ -169,13 +167,13 @@ def test_an_answer_with_a_secret_goes_to_a_person_where_the_policy_says_so(tmp_p
         assert_goes_on(bench, api, ended.messages)
 
 
-@streamed
+@each_way
 @each_api
-def test_handing_over_is_a_tool_that_ends_the_run(tmp_path: Path, api: Api, stream: bool) -> None:
+def test_handing_over_is_a_tool_that_ends_the_run(tmp_path: Path, api: Api, how: How) -> None:
     with Bench(tmp_path, change={"write_down": "hands_over: true\n"}) as bench:
         both = CallTools((Call("look_up", {"key": "a"}), Call("write_down", {"text": "please help"})))
         model = bench.serve(both, Say("never"))
-        ended = run(model.run(bench.session(), api=api, stream=stream))
+        ended = run(model.run(bench.session(), api=api, how=how))
         assert isinstance(ended, Stopped)
         assert ended.reason is StopReason.HANDED_OVER
         assert "person" in ended.message_for_user
@@ -191,10 +189,12 @@ def test_handing_over_that_was_refused_ends_nothing(tmp_path: Path, api: Api) ->
         assert isinstance(ended, Finished)
 
 
-def test_what_is_missing_is_asked_of_the_user(tmp_path: Path) -> None:
+@each_way
+@each_api
+def test_what_is_missing_is_asked_of_the_user(tmp_path: Path, api: Api, how: How) -> None:
     hint = "ask_user: {key: the order number on the invoice}\n"
     with Bench(tmp_path, change={"look_up": hint}) as bench:
-        ended = run(bench.serve(call("look_up"), Say("Which order?")).run(bench.session()))
+        ended = run(bench.serve(call("look_up"), Say("Which order?")).run(bench.session(), api=api, how=how))
         [answer] = answers(ended.messages).values()
         assert answer["error"]["code"] == "invalid_arguments"
         assert answer["error"]["suggestion"] == "Do not guess `key`: ask the user for the order number on the invoice."
@@ -234,14 +234,14 @@ def free_call(api: Api, text: str) -> Raw:
     )
 
 
-@streamed
+@each_way
 @each_api
-def test_free_text_is_governed_by_its_grammar(free_bench: Bench, api: Api, stream: bool) -> None:
+def test_free_text_is_governed_by_its_grammar(free_bench: Bench, api: Api, how: How) -> None:
     bench = free_bench
     for text, code in (("SELECT a", None), ("SELECT a; DROP b", "invalid_arguments"), ("", "invalid_arguments")):
         session = bench.session(conversation=f"c{len(bench.done)}{code}{text[:2]}")
         model = bench.serve(free_call(api, text), Say("Done."))
-        ended = run(model.run(session, api=api, stream=stream))
+        ended = run(model.run(session, api=api, how=how))
         assert isinstance(ended, Finished)
         [answer] = answers(ended.messages).values()
         assert answer.get("error", {}).get("code") == code
@@ -253,48 +253,14 @@ def test_free_text_is_governed_by_its_grammar(free_bench: Bench, api: Api, strea
     assert bench.done == ["SELECT a"]
 
 
+@pytest.mark.parametrize("how", ["sync", "async"])
 @each_api
-def test_free_text_is_answered_by_dispatch_in_its_own_shape(free_bench: Bench, api: Api) -> None:
+def test_free_text_is_answered_by_dispatch_in_its_own_shape(free_bench: Bench, api: Api, how: How) -> None:
     raw: Any = free_call(api, "SELECT a").body
     items = raw["choices"][0]["message"]["tool_calls"] if api == "chat" else raw["output"]
-    [answer] = free_bench.session().dispatch_sync(items)
+    session = free_bench.session()
+    [answer] = session.dispatch_sync(items) if how == "sync" else run(session.dispatch(items))
     assert (answer.get("type") or answer["role"]) == ("tool" if api == "chat" else "custom_tool_call_output")
-
-
-# tool lists
-
-
-def test_a_list_is_narrowed_by_tag_and_by_name_and_never_widened(tmp_path: Path) -> None:
-    with Bench(tmp_path, change={"look_up": "tags: [reading]\n", HIDDEN: "tags: [reading]\n"}) as bench:
-        session = bench.session()
-        whole = [tool["name"] for tool in session.tools("responses")]
-        assert [tool["name"] for tool in session.tools("responses", tags=["reading"])] == ["look_up"]
-        assert [tool["name"] for tool in session.tools("responses", only=["pay", HIDDEN])] == ["pay"]
-        assert whole == sorted(whole)
-        model = bench.serve(Say("Hi."))
-        run(model.run(session, tags=["reading"]))
-        assert [tool["function"]["name"] for tool in model.sent[0]["tools"]] == ["look_up"]
-
-
-@each_api
-def test_a_list_tells_what_it_costs(bench: Bench, api: Api) -> None:
-    cost = bench.session().tool_cost(api)
-    assert cost.total == sum(cost.tools.values())
-    assert set(cost.tools) == {"look_up", "write_down", "pay", "once"}
-    assert all(20 < each < 200 for each in cost.tools.values())
-
-
-def test_a_long_list_is_warned_about_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Bench(tmp_path) as bench:
-        contract = bench.gateway._set.contracts["look_up"].contract
-    names = tuple(f"t{n}" for n in range(MANY_TOOLS + 1))
-    lists = ToolLists({name: contract.model_copy(update={"tool": name}) for name in names})
-    warnings: list[tuple[Any, ...]] = []
-    logger = SimpleNamespace(warning=lambda *event, **_: warnings.append(event))
-    monkeypatch.setattr("gateway.shapes.tools.alarm", lambda: logger)
-    for _ in range(2):
-        assert lists.subset(names) == names
-    assert warnings == [("many_tools",)]
 
 
 def test_instructions_tell_roles_and_rules_and_no_tool(bench: Bench) -> None:
@@ -304,12 +270,13 @@ def test_instructions_tell_roles_and_rules_and_no_tool(bench: Bench) -> None:
     assert not any(name in text for name in ("look_up", "write_down", "pay", HIDDEN))
 
 
+@each_way
 @each_api
-def test_a_forced_tool_without_a_right_is_refused_before_anything_is_sent(bench: Bench, api: Api) -> None:
+def test_a_forced_tool_without_a_right_is_refused_before_anything_is_sent(bench: Bench, api: Api, how: How) -> None:
     model = bench.serve(Say("never"))
     choice = {"type": "function", "name": HIDDEN}
     if api == "chat":
         choice = {"type": "function", "function": {"name": HIDDEN}}
     with pytest.raises(RequestRefused):
-        run(model.run(bench.session(), api=api, tool_choice=choice))
+        run(model.run(bench.session(), api=api, how=how, tool_choice=choice))
     assert model.server.requests == ()

@@ -20,7 +20,7 @@ from gateway.office import Office
 from gateway.paused import Paused
 from gateway.serialize import Order, Place
 from tests.support import ANA, Tool, ask, gateway_with, open_gateway, policies_for, reason, tool, vote
-from tests.unit.loop_bench import Api, Bench, answers
+from tests.unit.loop_bench import Api, Bench, How, answers, each_api, each_way
 
 ASKS = {"approval": {"when": "rules"}, "rules": [
     {"id": "small", "require": "args.n < 100", "otherwise": "escalate", "tell_model": "A person must agree."}
@@ -296,31 +296,32 @@ def test_c073_the_order_of_what_waits_outlives_the_process(tmp_path: Path) -> No
 # through `run`: both APIs, whole and streamed, answered and paused
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["async", "stream"])
-@pytest.mark.parametrize("api", ["chat", "responses"])
-def test_a_paused_run_goes_on_in_order(tmp_path: Path, api: Api, stream: bool) -> None:
+@each_way
+@each_api
+def test_a_paused_run_goes_on_in_order(tmp_path: Path, api: Api, how: How) -> None:
     with Bench(tmp_path, change={"pay": "ordered: true\n", "write_down": "ordered: true\n"}) as bench:
         three = CallTools(
             (Call("pay", {"amount": 9}), Call("write_down", {"text": "paid"}), Call("look_up", {"key": "a"}))
         )
         model, session = bench.serve(three, Say("Done.")), bench.session(defer="pause")
-        paused = asyncio.run(model.run(session, api=api, stream=stream))
+        paused = asyncio.run(model.run(session, api=api, how=how))
         assert isinstance(paused, Paused)
         assert [each.tool for each in paused.requests] == ["pay", "write_down"]
         assert bench.done == [("look_up", "a")]
-        again = asyncio.run(model.run(session, api=api, paused=paused))
+        again = asyncio.run(model.run(session, api=api, how=how, paused=paused))
         assert isinstance(again, Paused)
         bench.vote(session, paused.requests[0].request_id, "approve")
-        ended = asyncio.run(model.run(session, api=api, paused=Paused.loads(again.dumps())))
+        ended = asyncio.run(model.run(session, api=api, how=how, paused=Paused.loads(again.dumps())))
         assert isinstance(ended, Finished)
         assert bench.done[1:] == [("pay", 9), ("write_down", "paid")]
 
 
-@pytest.mark.parametrize("api", ["chat", "responses"])
-def test_a_model_is_told_that_its_call_comes_later(tmp_path: Path, api: Api) -> None:
+@each_way
+@each_api
+def test_a_model_is_told_that_its_call_comes_later(tmp_path: Path, api: Api, how: How) -> None:
     with Bench(tmp_path, change={"pay": "ordered: true\n", "write_down": "ordered: true\n"}) as bench:
         both = CallTools((Call("pay", {"amount": 9}), Call("write_down", {"text": "paid"})))
-        ended = asyncio.run(bench.serve(both, Say("Soon.")).run(bench.session(), api=api))
+        ended = asyncio.run(bench.serve(both, Say("Soon.")).run(bench.session(), api=api, how=how))
         assert isinstance(ended, Finished)
         told = [each["pending"]["message"] for each in answers(ended.messages).values()]
         assert "A person must agree to this call" in told[0]

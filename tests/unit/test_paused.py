@@ -17,9 +17,8 @@ from gateway.domain.decision import StopReason
 from gateway.domain.errors import StateUnavailable, UsageError
 from gateway.loop import Finished, Stopped
 from gateway.paused import Held, Paused, PausedRefused, Progress, open_paused, pause
-from tests.unit.loop_bench import Api, Bench, Model, answers
+from tests.unit.loop_bench import APIS, Api, Bench, How, Model, answers, each_api, each_way
 
-APIS: tuple[Api, ...] = ("chat", "responses")
 MIXED = CallTools((Call("look_up", {"key": "a"}), Call("pay", {"amount": 900}), Call("write_down", {"text": "b"})))
 
 
@@ -39,8 +38,8 @@ def mixed(bench: Bench) -> Model:
     return bench.serve(Script([asks, Rule(lambda _: True, Say("Done."))]))
 
 
-def paused_run(bench: Bench, model: Model, api: Api = "chat") -> Paused:
-    ended = run(model.run(bench.session(defer="pause"), api=api))
+def paused_run(bench: Bench, model: Model, api: Api = "chat", how: How = "async") -> Paused:
+    ended = run(model.run(bench.session(defer="pause"), api=api, how=how))
     assert isinstance(ended, Paused)
     return ended
 
@@ -48,18 +47,18 @@ def paused_run(bench: Bench, model: Model, api: Api = "chat") -> Paused:
 # pause: nothing is sent, neighbours' results are held
 
 
-@pytest.mark.parametrize("sync", [False, True])
-@pytest.mark.parametrize("api", APIS)
-def test_c134_a_mixed_batch_is_answered_whole_once_a_person_has_decided(bench: Bench, api: Api, sync: bool) -> None:
+@each_way
+@each_api
+def test_c134_a_mixed_batch_is_answered_whole_once_a_person_has_decided(bench: Bench, api: Api, how: How) -> None:
     model = mixed(bench)
-    paused = paused_run(bench, model, api)
+    paused = paused_run(bench, model, api, how)
     assert [waiting.tool for waiting in paused.requests] == ["pay"]
     assert len(model.sent) == 1
     assert sorted(bench.done) == [("look_up", "a"), ("write_down", "b")]
     session = bench.session(defer="pause")
     bench.vote(session, paused.requests[0].request_id, "approve")
     later = Paused.loads(paused.dumps())
-    ended = run(model.run(session, api=api, sync=sync, paused=later))
+    ended = run(model.run(session, api=api, how=how, paused=later))
     assert isinstance(ended, Finished)
     assert (ended.text, ended.turns, ended.calls) == ("Done.", 2, 3)
     assert bench.done[2:] == [("pay", 900)]
@@ -77,11 +76,13 @@ def test_the_answers_stand_in_the_models_order(bench: Bench) -> None:
     assert [message["tool_call_id"] for message in ended.messages[2:5]] == asked
 
 
-def test_an_approvers_denial_reaches_the_model_as_an_error(bench: Bench) -> None:
+@each_way
+@each_api
+def test_an_approvers_denial_reaches_the_model_as_an_error(bench: Bench, api: Api, how: How) -> None:
     model = mixed(bench)
-    paused = paused_run(bench, model)
+    paused = paused_run(bench, model, api, how)
     bench.vote(bench.session(), paused.requests[0].request_id, "deny", "not this customer")
-    ended = run(model.run(bench.session(defer="pause"), paused=paused))
+    ended = run(model.run(bench.session(defer="pause"), how=how, paused=paused))
     assert isinstance(ended, Finished)
     error = list(answers(ended.messages).values())[1]["error"]
     assert error["code"] == "approval_denied"
@@ -260,9 +261,10 @@ def test_what_is_no_paused_run_is_named_so(text: Any) -> None:
 # answer: the model is told, and the result comes later
 
 
-@pytest.mark.parametrize("api", APIS)
-def test_c134_deferred_calls_are_answered_pending_and_the_loop_goes_on(bench: Bench, api: Api) -> None:
-    ended = run(mixed(bench).run(bench.session(), api=api))
+@each_way
+@each_api
+def test_c134_deferred_calls_are_answered_pending_and_the_loop_goes_on(bench: Bench, api: Api, how: How) -> None:
+    ended = run(mixed(bench).run(bench.session(), api=api, how=how))
     assert isinstance(ended, Finished)
     assert len(ended.pending) == 1
     given = list(answers(ended.messages).values())
@@ -271,11 +273,14 @@ def test_c134_deferred_calls_are_answered_pending_and_the_loop_goes_on(bench: Be
     assert ("pay", 900) not in bench.done
 
 
-@pytest.mark.parametrize("api", APIS)
+@each_way
+@each_api
 @pytest.mark.parametrize("user_first", [True, False])
-def test_c135_a_user_message_meanwhile_leaves_the_conversation_valid(bench: Bench, api: Api, user_first: bool) -> None:
+def test_c135_a_user_message_meanwhile_leaves_the_conversation_valid(
+    bench: Bench, api: Api, how: How, user_first: bool
+) -> None:
     model, session = mixed(bench), bench.session()
-    ended = run(model.run(session, api=api))
+    ended = run(model.run(session, api=api, how=how))
     assert isinstance(ended, Finished)
     request_id = ended.pending[0]
     meanwhile = {"role": "user", "content": "are you still there?"}
@@ -284,7 +289,7 @@ def test_c135_a_user_message_meanwhile_leaves_the_conversation_valid(bench: Benc
     assert "paid" in late["content"]
     items = [*ended.messages, *([meanwhile, late] if user_first else [late, meanwhile])]
     quiet = bench.serve(Script([Rule(lambda _: True, Say("It is paid."))]))
-    further = run(quiet.run(session, **{"messages" if api == "chat" else "input": items}))
+    further = run(quiet.run(session, how=how, **{"messages" if api == "chat" else "input": items}))
     assert isinstance(further, Finished)
     assert quiet.sent[0]["messages" if api == "chat" else "input"][-2:] == items[-2:]
     assert bench.done.count(("pay", 900)) == 1

@@ -19,9 +19,7 @@ from gateway.policy.loader import load
 from gateway.policy_tools.diff import diff
 from gateway.policy_tools.lint import lint
 from tests.support import ANA, Tool, ask, gateway_with, one, open_gateway, policies_for, reason, records, tool, vote
-from tests.unit.loop_bench import Api, Model, answers, prompt
-
-each_api = pytest.mark.parametrize("api", ["chat", "responses"])
+from tests.unit.loop_bench import Api, How, Model, answers, each_api, each_way, prompt
 
 
 def refund(order: str, cents: int) -> str:
@@ -59,18 +57,21 @@ def test_who_may_not_call_the_newest_keeps_the_older(tmp_path: Path) -> None:
         assert listed(gateway, called=["refund_2"]) == ["refund"]
 
 
+@each_way
 @each_api
-def test_a_conversation_that_began_with_the_older_version_keeps_it(tmp_path: Path, api: Api) -> None:
+def test_a_conversation_that_began_with_the_older_version_keeps_it(tmp_path: Path, api: Api, how: How) -> None:
     older, newer = call("refund", order="A", cents=1), call("refund_2", order="A", cents=1, why="late")
     policies_for(tmp_path, first())
     with open_gateway(tmp_path, first()) as gateway:
-        begun, _ = said(gateway, "old", older, api)
+        begun, _ = said(gateway, "old", older, api, how=how)
     policies_for(tmp_path, first(), second())
     with open_gateway(tmp_path, first(), second()) as gateway:
         items = [*begun.messages, *prompt(api, "again").popitem()[1]]
-        went_on, offered = said(gateway, "old", older, api, **{"messages" if api == "chat" else "input": items})
+        went_on, offered = said(
+            gateway, "old", older, api, how=how, **{"messages" if api == "chat" else "input": items}
+        )
         assert offered == ["refund"]
-        new, offered = said(gateway, "new", newer, api)
+        new, offered = said(gateway, "new", newer, api, how=how)
         assert offered == ["refund_2"]
     assert results(went_on) == ["paid 1 of A", "paid 1 of A"]
     assert results(new) == ["paid 1 of A because of late"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,25 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from pydantic import BaseModel
 
 import gateway
-from examples.scripted_openai import Raw, Rule, Say, Script, call
+from examples.scripted_openai import Raw, Say, call
 from examples.scripted_openai.stream import chat_events, responses_events
+from gateway.domain.decision import StopReason
 from gateway.shapes.incoming import ResponseRefused
-from tests.unit.integrations.wrapped import How, ask, each_api, each_way
-from tests.unit.loop_bench import HIDDEN, Api, Bench, asked, chat_raw, function_call, prompt, responses_raw
+from tests.unit.integrations.wrapped import ask, done
+from tests.unit.loop_bench import (
+    Api,
+    Bench,
+    How,
+    asked,
+    chat_raw,
+    each_api,
+    each_way,
+    function_call,
+    prompt,
+    responses_raw,
+)
 
 
 @pytest.fixture
@@ -56,6 +66,17 @@ def test_an_answer_no_contract_can_govern_is_not_handed_over(bench: Bench, name:
     assert [record["verdict"] for record in bench.records("request.governed")] == ["response_refused"]
 
 
+@each_way
+@pytest.mark.parametrize("finish", ["function_call", "stop"])
+def test_c137_a_legacy_call_is_not_handed_over(bench: Bench, how: How, finish: str) -> None:
+    legacy = {"content": "Hm.", "function_call": {"name": "look_up", "arguments": "{}"}}
+    client, _ = ask(bench, "chat", how, chat_raw(legacy, finish))
+    with pytest.raises(ResponseRefused, match="legacy") as caught:
+        client()
+    assert caught.value.reason is StopReason.LEGACY_CALL
+    assert [record["verdict"] for record in bench.records("request.governed")] == ["response_refused"]
+
+
 @each_api
 def test_a_cut_off_text_is_the_hosts_own_affair(bench: Bench, api: Api) -> None:
     said = {"type": "message", "id": "msg_1", "role": "assistant", "status": "incomplete"}
@@ -65,35 +86,22 @@ def test_a_cut_off_text_is_the_hosts_own_affair(bench: Bench, api: Api) -> None:
     assert client()[0] == "Once upon"
 
 
-def test_c136_an_older_list_behind_a_response_id_gives_no_right(bench: Bench) -> None:
-    client, model = ask(bench, "responses", "sync", call("look_up", key="a"), call(HIDDEN, text="x"))
-    session = client.session
-    with gateway.openai(openai.OpenAI(**client.where), session) as wrapped:
-        first = wrapped.responses.create(model="m", input="go", tools=session.tools("responses"))
-        second = wrapped.responses.create(
-            model="m", previous_response_id=first.id, input=session.dispatch_sync(first.output)
-        )
-        [answer] = session.dispatch_sync(second.output)
-    assert json.loads(answer["output"])["error"]["code"] == "tool_not_available"
-    assert bench.done == [("look_up", "a")]
-    assert "tools" not in model.sent[1]
-
-
 def test_a_client_of_another_kind_is_refused(bench: Bench) -> None:
     with pytest.raises(gateway.UsageError):
         gateway.openai(object(), bench.session())  # type: ignore[type-var]
 
 
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+@each_way
 @each_api
-def test_run_goes_through_a_wrapped_client(bench: Bench, api: Api, sync: bool) -> None:
-    model = bench.serve(call("look_up", key="a"), Say("Done."))
-    session = bench.session()
-    where: dict[str, Any] = {"base_url": model.server.base_url, "api_key": model.server.api_key}
+def test_run_goes_through_a_wrapped_client(bench: Bench, api: Api, how: How) -> None:
+    client, _ = ask(bench, api, how, call("look_up", key="a"), Say("Done."))
+    more = {"stream": True} if "stream" in how else {}
 
     async def go() -> Any:
-        client = openai.OpenAI(**where) if sync else openai.AsyncOpenAI(**where)
-        return await session.run(bench.gateway.openai(client, session), model="m", stream=True, **prompt(api, "go"))
+        wrapped = client.client()
+        ended = await client.session.run(wrapped, model="m", **prompt(api, "go"), **more)
+        await done(wrapped.close())
+        return ended
 
     assert asyncio.run(go()).text == "Done."
     assert bench.done == [("look_up", "a")]
@@ -120,81 +128,3 @@ def test_what_no_model_said_passes_untouched(bench: Bench) -> None:
     inner = httpx2.Client(transport=httpx2.MockTransport(lambda _: speech))
     client = gateway.openai(openai.OpenAI(api_key="k", http_client=inner), bench.session())
     assert client.audio.speech.create(model="m", voice="v", input="x").read() == b"data: not json\n\n"
-
-
-class Reply(BaseModel):
-    order: str
-    count: int
-
-
-class LookUp(BaseModel):
-    """Mine."""
-
-    key: str
-
-
-PARSED = Say('{"order": "A-1", "count": 2}')
-
-
-@pytest.mark.parametrize("how", ["sync", "async"])
-@each_api
-def test_parse_gives_the_pydantic_model(bench: Bench, api: Api, how: How) -> None:
-    client, _ = ask(bench, api, how, PARSED)
-    more: dict[str, Any] = prompt(api, "go") | {"response_format" if api == "chat" else "text_format": Reply}
-
-    async def go() -> Any:
-        if how == "async":
-            wrapped = gateway.openai(openai.AsyncOpenAI(**client.where), client.session)
-            part: Any = wrapped.chat.completions if api == "chat" else wrapped.responses
-            return await part.parse(model="m", **more)
-        blocking = gateway.openai(openai.OpenAI(**client.where), client.session)
-        part = blocking.chat.completions if api == "chat" else blocking.responses
-        return part.parse(model="m", **more)
-
-    answer = asyncio.run(go())
-    parsed = answer.choices[0].message.parsed if api == "chat" else answer.output_parsed
-    assert parsed == Reply(order="A-1", count=2)
-
-
-@each_api
-def test_a_pydantic_tool_is_sent_as_the_contract_and_parsed_as_the_model(bench: Bench, api: Api) -> None:
-    client, model = ask(bench, api, "sync", call("look_up", key="a"))
-    tool = openai.pydantic_function_tool(LookUp, name="look_up")
-    with gateway.openai(openai.OpenAI(**client.where), client.session) as wrapped:
-        if api == "chat":
-            message = wrapped.chat.completions.parse(model="m", tools=[tool], **prompt(api, "go")).choices[0].message
-            assert message.tool_calls
-            arguments: Any = message.tool_calls[0].function.parsed_arguments
-        else:
-            answer = wrapped.responses.parse(model="m", tools=[tool], **prompt(api, "go"))
-            arguments = answer.output[0].parsed_arguments  # type: ignore[union-attr]
-    assert arguments == LookUp(key="a")
-    assert model.sent[0]["tools"] == bench.session().tools(api, only={"look_up"})
-
-
-def test_programs_of_the_librarys_readme_run_with_no_change_but_the_wrap(bench: Bench) -> None:
-    """Its shapes: a response, a chat, streams, options, raw and streaming responses, errors and request ids."""
-    client, model = ask(bench, "responses", "sync", Script([Rule(lambda _: True, Say("Arrr."))]))
-    with gateway.openai(openai.OpenAI(**client.where), client.session) as wrapped:
-        said = wrapped.responses.create(model="m", instructions="Talk like a pirate.", input="Semicolons?")
-        assert said.output_text == "Arrr."
-        chat = wrapped.chat.completions.create(
-            model="m", messages=[{"role": "developer", "content": "x"}, {"role": "user", "content": "y"}]
-        )
-        assert chat.choices[0].message.content == "Arrr."
-        events = [event.type for event in wrapped.responses.create(model="m", input="x", stream=True)]
-        assert events[-1] == "response.completed"
-        quick = wrapped.with_options(timeout=5, max_retries=1)
-        assert quick.responses.create(model="m", input="x").output_text == "Arrr."
-        raw = wrapped.responses.with_raw_response.create(model="m", input="x")
-        assert raw.http_response.status_code == 200
-        assert raw.parse().output_text == "Arrr."
-        with wrapped.chat.completions.with_streaming_response.create(
-            model="m", messages=[{"role": "user", "content": "y"}]
-        ) as response:
-            assert "Arrr." in "".join(response.iter_lines())
-        with pytest.raises(openai.BadRequestError):
-            wrapped.chat.completions.create(model="m", messages=[])
-        with pytest.raises(openai.AuthenticationError):
-            wrapped.copy(api_key="wrong").responses.create(model="m", input="x")
-    assert model.server.requests[0].headers["user-agent"].startswith("OpenAI/Python")

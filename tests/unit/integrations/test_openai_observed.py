@@ -11,8 +11,8 @@ import pytest
 from examples.scripted_openai import Say, call
 from gateway.loop import Finished
 from tests.unit.integrations.test_openai_answers import BACK
-from tests.unit.integrations.wrapped import How, ask, each_api, each_way, function, names
-from tests.unit.loop_bench import SECRET, Api, Bench
+from tests.unit.integrations.wrapped import ask, function, names
+from tests.unit.loop_bench import SECRET, Api, Bench, How, each_api, each_way
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,25 @@ import openai
 import pytest
 
 import gateway
-from examples.scripted_openai import Call, CallTools, Raw
+from examples.scripted_openai import Call, CallTools, Raw, Rule, Say, Script
+from gateway.domain.errors import UsageError
 from gateway.shapes.models import RequestRules
 from gateway.shapes.outgoing import RequestRefused, govern_request
 from gateway.shapes.tools import ToolLists
-from tests.unit.integrations.wrapped import APIS, How, ask, each_api, each_way, function, names
-from tests.unit.loop_bench import HIDDEN, Api, Bench, asked, function_call, prompt, responses_raw
+from tests.unit.integrations.wrapped import ask, done, function
+from tests.unit.loop_bench import (
+    APIS,
+    HIDDEN,
+    Api,
+    Bench,
+    How,
+    asked,
+    each_api,
+    each_way,
+    function_call,
+    prompt,
+    responses_raw,
+)
 
 
 @pytest.fixture
@@ -66,29 +80,34 @@ def test_calls_come_through_unchanged_and_dispatch_judges_them(bench: Bench, api
     assert bench.done == [("look_up", "a")]
 
 
-@pytest.mark.parametrize(
-    "tool",
-    [
-        {"type": "web_search"},
-        {"type": "web_search_preview_2025_03_11"},
-        {"type": "code_interpreter", "container": {"type": "auto"}},
-        {"type": "mcp", "server_label": "x", "server_url": "https://mcp.example/mcp", "require_approval": "never"},
-        {"type": "file_search", "vector_store_ids": ["vs_1"]},
-        {"type": "image_generation"},
-        {"type": "local_shell"},
-        {"type": "shell"},
-        {"type": "computer_use_preview", "display_width": 1, "display_height": 1, "environment": "browser"},
-        {"type": "apply_patch"},
-        {"type": "telepathy"},
-    ],
-    ids=lambda tool: tool["type"],
-)
-def test_what_the_provider_would_execute_is_taken_out_and_recorded(bench: Bench, tool: dict[str, Any]) -> None:
-    client, model = ask(bench, "responses", "sync")
-    client(tools=[tool, *bench.session().tools("responses")])
-    assert names(model.sent[0]) == names({"tools": bench.session().tools("responses")})
+RUN_BY_THE_PROVIDER: list[dict[str, Any]] = [
+    {"type": "web_search"},
+    {"type": "web_search_preview_2025_03_11"},
+    {"type": "code_interpreter", "container": {"type": "auto"}},
+    {"type": "mcp", "server_label": "x", "server_url": "https://mcp.example/mcp", "require_approval": "never"},
+    {"type": "file_search", "vector_store_ids": ["vs_1"]},
+    {"type": "image_generation"},
+    {"type": "local_shell"},
+    {"type": "shell"},
+    {"type": "computer_use_preview", "display_width": 1, "display_height": 1, "environment": "browser"},
+    {"type": "programmatic_tool_calling"},
+    {"type": "apply_patch"},
+    {"type": "telepathy"},
+]
+
+
+@each_way
+@each_api
+def test_what_the_provider_would_execute_is_taken_out_and_recorded(bench: Bench, api: Api, how: How) -> None:
+    client, model = ask(bench, api, how)
+    request: dict[str, Any] = {"tools": [*RUN_BY_THE_PROVIDER, *bench.session().tools(api)]}
+    if "stream" in how and api == "chat":  # the library's own `stream` looks at tools first
+        request = {"tools": bench.session().tools(api), "extra_body": request}
+    client(**request)
+    assert model.sent[0]["tools"] == bench.session().tools(api)
     [record] = bench.records("request.governed")
-    assert len(record["stripped"]) == 1
+    assert len(record["stripped"]) == len(RUN_BY_THE_PROVIDER)
+    assert "mcp:https://mcp.example/mcp" in record["stripped"]
 
 
 @each_way
@@ -109,8 +128,9 @@ def test_what_the_policy_allows_by_name_leaves_and_is_recorded(tmp_path: Path, h
         assert record["stripped"] == ["mcp:https://evil.example/mcp"]
 
 
-def test_the_web_search_of_chat_completions_is_taken_out(bench: Bench) -> None:
-    client, model = ask(bench, "chat", "sync")
+@each_way
+def test_the_web_search_of_chat_completions_is_taken_out(bench: Bench, how: How) -> None:
+    client, model = ask(bench, "chat", how)
     client(web_search_options={})
     assert "web_search_options" not in model.sent[0]
     assert [record["stripped"] for record in bench.records("request.governed")] == [["web_search"]]
@@ -136,12 +156,35 @@ REFUSED: dict[str, tuple[Api | None, dict[str, Any]]] = {
 }
 
 
+@each_way
+@each_api
+def test_c137_the_legacy_form_of_a_request_is_refused_with_what_to_do(bench: Bench, api: Api, how: How) -> None:
+    legacy = {"functions": [{"name": "look_up"}], "function_call": {"name": "look_up"}}
+    model = bench.serve(Say("never"))
+    for name, value in legacy.items():
+        now = "tools" if name == "functions" else "tool_choice"
+        client, _ = ask(bench, api, how)
+        request = {name: value} if api == "chat" else {"extra_body": {name: value}}
+        with pytest.raises(RequestRefused, match=f"`{name}` may not be sent: .*`{now}`"):
+            client(**request)
+        with pytest.raises(UsageError, match=f"`{name}` cannot be given to run"):
+            asyncio.run(model.run(bench.session(), api=api, how=how, **request))
+    assert model.server.requests == ()
+    assert [each["verdict"] for each in bench.records("request.governed")] == ["request_refused"] * 2
+
+
+SAYS = {  # a refusal says what to do instead
+    "legacy functions": "`functions` may not be sent: .*`tools`",
+    "a legacy choice": "`function_call` may not be sent: .*`tool_choice`",
+    "a stored prompt": "send its text instead",
+    "a model that searches by itself": "allow `web_search` in the policy",
+}
+
+
 @pytest.mark.parametrize("name", REFUSED, ids=lambda name: f"{REFUSED[name][0] or 'chat-responses'}-{name}")
 @each_way
 def test_a_request_that_may_not_leave_is_refused_before_it_is_sent(bench: Bench, name: str, how: How) -> None:
     only, wrong = REFUSED[name]
-    if "functions" in str(wrong) and how != "sync":
-        pytest.skip("the library's own `stream` takes no legacy parameters")
     for api in (only,) if only else APIS:
         client, model = ask(bench, api, how)
         body = dict(wrong)
@@ -149,43 +192,47 @@ def test_a_request_that_may_not_leave_is_refused_before_it_is_sent(bench: Bench,
             body["tool_choice"] = {"type": "function", "name": HIDDEN}
             if api == "chat":
                 body["tool_choice"] = {"type": "function", "function": {"name": HIDDEN}}
-        with pytest.raises(RequestRefused):
+        with pytest.raises(RequestRefused, match=SAYS.get(name, "tool|request|model|call|form")):
             client(**{"tools": bench.session().tools(api)} | body)
         assert model.server.requests == ()
     assert {record["verdict"] for record in bench.records("request.governed")} == {"request_refused"}
 
 
+@each_way
 @each_api
-def test_allowed_tools_are_narrowed_and_never_widen(bench: Bench, api: Api) -> None:
+def test_allowed_tools_are_narrowed_and_never_widen(bench: Bench, api: Api, how: How) -> None:
     def named(name: str) -> dict[str, Any]:
         return {"type": "function", "function": {"name": name}} if api == "chat" else {"type": "function", "name": name}
 
     inner = {"mode": "auto", "tools": [named(HIDDEN), named("look_up")]}
     choice = {"type": "allowed_tools", "allowed_tools": inner} if api == "chat" else {"type": "allowed_tools", **inner}
-    client, model = ask(bench, api, "sync")
+    client, model = ask(bench, api, how)
     client(tools=[function(api, HIDDEN), *bench.session().tools(api)], tool_choice=choice)
     sent = model.sent[0]["tool_choice"]
     assert sent["allowed_tools" if api == "chat" else "type"]
     assert (sent["allowed_tools"] if api == "chat" else sent)["tools"] == [named("look_up")]
 
 
+@each_way
 @pytest.mark.parametrize("choice", ["none", "auto", "required"])
 @each_api
-def test_the_plain_choices_pass(bench: Bench, api: Api, choice: str) -> None:
-    client, model = ask(bench, api, "sync")
+def test_the_plain_choices_pass(bench: Bench, api: Api, choice: str, how: How) -> None:
+    client, model = ask(bench, api, how)
     client(tools=bench.session().tools(api), tool_choice=choice)
     assert model.sent[0]["tool_choice"] == choice
 
 
+@each_way
 @each_api
-def test_where_every_tool_is_taken_out_so_is_what_needs_one(bench: Bench, api: Api) -> None:
-    client, model = ask(bench, api, "sync", principal="eve")
+def test_where_every_tool_is_taken_out_so_is_what_needs_one(bench: Bench, api: Api, how: How) -> None:
+    client, model = ask(bench, api, how, principal="eve")
     client(tools=bench.session().tools(api), tool_choice="auto", parallel_tool_calls=True)
     assert not model.sent[0].keys() & {"tools", "tool_choice", "parallel_tool_calls"}
 
 
-def test_tools_hidden_among_the_input_items_are_filtered(bench: Bench) -> None:
-    client, model = ask(bench, "responses", "sync", Raw(responses_raw().body))
+@each_way
+def test_tools_hidden_among_the_input_items_are_filtered(bench: Bench, how: How) -> None:
+    client, model = ask(bench, "responses", how, Raw(responses_raw().body))
     more = {"type": "additional_tools", "role": "developer", "tools": [function("responses", HIDDEN)]}
     with pytest.raises(
         openai.BadRequestError
@@ -209,41 +256,54 @@ def test_a_namespace_holds_what_is_granted_under_its_name(bench: Bench) -> None:
     assert made.stripped == ["crm__drop"]
 
 
-@pytest.mark.parametrize(
-    ("model", "given", "sent"),
-    [
-        ("gpt-5", None, None),
-        ("gpt-5", True, True),
-        ("gpt-5", False, False),
-        ("ft:gpt-4.1:acme", True, False),
-        ("o3-mini", False, None),
-        ("o4-mini-2025-04-16", True, None),
-        ("house-model", True, False),
-    ],
-)
-def test_parallel_calls_follow_the_table_of_families(
-    tmp_path: Path, model: str, given: bool | None, sent: bool | None
+FAMILIES: list[tuple[str, bool | None, bool | None]] = [  # model, as asked for, as sent
+    ("gpt-5", None, None),
+    ("gpt-5", True, True),
+    ("gpt-5", False, False),
+    ("ft:gpt-4.1:acme", True, False),
+    ("gpt-4.1-nano-2025-04-14", True, False),
+    ("o3-mini", False, None),
+    ("o4-mini-2025-04-16", True, None),
+    ("house-model", True, False),
+]
+
+
+@each_way
+@each_api
+def test_parallel_calls_follow_the_table_of_families_and_the_policy_before_it(
+    tmp_path: Path, api: Api, how: How
 ) -> None:
     with Bench(tmp_path, "openai: {parallel: {'house-*': 'off'}}\n") as bench:
-        client, server = ask(bench, "responses", "sync")
-        client(model=model, tools=bench.session().tools("responses"), parallel_tool_calls=given)
-        assert server.sent[0].get("parallel_tool_calls") == sent
+        client, server = ask(bench, api, how, Script([Rule(lambda _: True, Say("Hello."))]))
+        for model, given, _ in FAMILIES:
+            asked_for = {} if given is None else {"parallel_tool_calls": given}
+            client(model=model, tools=bench.session().tools(api), **asked_for)
+        assert [body.get("parallel_tool_calls") for body in server.sent] == [sent for _, _, sent in FAMILIES]
 
 
-@pytest.mark.parametrize("relaxed", [False, True])
-def test_destructive_tools_are_called_one_at_a_time(tmp_path: Path, relaxed: bool) -> None:
-    with Bench(tmp_path, f"openai: {{destructive_in_parallel: {str(relaxed).lower()}}}\n", risky=True) as bench:
-        client, model = ask(bench, "chat", "sync")
-        client(tools=bench.session().tools())
-        client(tools=bench.session().tools(only={"look_up"}))
-        assert [body.get("parallel_tool_calls") for body in model.sent] == [None if relaxed else False, None]
+@each_way
+@each_api
+def test_destructive_tools_are_called_one_at_a_time(tmp_path: Path, api: Api, how: How) -> None:
+    for relaxed in ("false", "true"):
+        settings = f"openai: {{destructive_in_parallel: {relaxed}}}\n"
+        with Bench(tmp_path / relaxed, settings, risky=True) as bench:
+            client, model = ask(bench, api, how, Script([Rule(lambda _: True, Say("Hello."))]))
+            client(tools=bench.session().tools(api))
+            client(tools=bench.session().tools(api, only={"look_up"}))
+            assert [body.get("parallel_tool_calls") for body in model.sent] == [
+                None if relaxed == "true" else False,
+                None,
+            ]
 
 
-def test_other_endpoints_pass_or_are_refused(bench: Bench) -> None:
-    client, _ = ask(bench, "chat", "sync")
-    with gateway.openai(openai.OpenAI(max_retries=0, **client.where), client.session) as wrapped:
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_other_endpoints_pass_or_are_refused(bench: Bench, how: How) -> None:
+    client, _ = ask(bench, "chat", how)
+
+    async def go() -> None:
+        wrapped = client.client()
         with pytest.raises(openai.NotFoundError):  # it passed: the scripted server does not have it
-            wrapped.embeddings.create(model="m", input="x")
+            await done(wrapped.embeddings.create(model="m", input="x"))
         refused: tuple[Callable[[], Any], ...] = (
             lambda: wrapped.batches.create(input_file_id="f", endpoint="/v1/responses", completion_window="24h"),
             lambda: wrapped.post("/foo", cast_to=object, body={}),
@@ -254,7 +314,10 @@ def test_other_endpoints_pass_or_are_refused(bench: Bench) -> None:
         )
         for attempt in refused:
             with pytest.raises(RequestRefused):
-                attempt()
+                await done(attempt())
+        await done(wrapped.close())
+
+    asyncio.run(go())
 
 
 def test_options_keep_the_wrap(bench: Bench) -> None:
@@ -264,25 +327,3 @@ def test_options_keep_the_wrap(bench: Bench) -> None:
             model="m", messages=prompt("chat", "go")["messages"], tools=[function("chat", HIDDEN)]
         )
     assert "tools" not in model.sent[0]
-
-
-def test_azure_style_paths_and_raw_responses_are_governed(bench: Bench) -> None:
-    client, model = ask(bench, "chat", "sync")
-    azure = openai.AzureOpenAI(
-        azure_endpoint=model.server.base_url.removesuffix("/v1"), api_version="2025-04-01", azure_deployment="gpt",
-        api_key="k", default_headers={"Authorization": f"Bearer {model.server.api_key}"},
-    )  # fmt: skip
-    with gateway.openai(azure, client.session) as wrapped:
-        raw = wrapped.chat.completions.with_raw_response.create(
-            model="gpt", messages=prompt("chat", "go")["messages"], tools=[function("chat", HIDDEN)]
-        )
-    assert raw.parse().choices[0].message.content == "Hello."
-    assert "/deployments/gpt/chat/completions" in model.server.requests[0].path
-    assert "tools" not in model.sent[0]
-
-
-def test_retries_of_the_call_are_the_clients_own(bench: Bench) -> None:
-    client, model = ask(bench, "chat", "sync")
-    model.server.fail_next(503)
-    assert client() == ("Hello.", [])
-    assert [each.status for each in model.server.requests] == [503, 200]

@@ -16,14 +16,15 @@ from tests.unit.loop_bench import (
     SECRET,
     Api,
     Bench,
+    How,
     asked,
     assert_goes_on,
     chat_raw,
+    each_api,
+    each_way,
     function_call,
     responses_raw,
 )
-
-APIS: tuple[Api, ...] = ("chat", "responses")
 
 
 @pytest.fixture
@@ -122,14 +123,15 @@ STREAMED = {
 }
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@each_way
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: f"{HOSTILE[name][0]}-{name}")
-def test_a_turn_that_cannot_be_used_is_not_executed_and_not_kept(bench: Bench, name: str, stream: bool) -> None:
+def test_a_turn_that_cannot_be_used_is_not_executed_and_not_kept(bench: Bench, name: str, how: How) -> None:
     api, turn, reason = HOSTILE[name]
+    stream = "stream" in how
     model = bench.serve(call("look_up", key="first"), turn)
     if stream and name in ("no object", "two choices"):
         pytest.skip("no stream can say this")
-    ended = run(model.run(bench.session(), api=api, stream=stream))
+    ended = run(model.run(bench.session(), api=api, how=how))
     assert isinstance(ended, Stopped)
     assert ended.reason is (STREAMED.get(name, reason) if stream else reason)
     reason = ended.reason
@@ -139,20 +141,22 @@ def test_a_turn_that_cannot_be_used_is_not_executed_and_not_kept(bench: Bench, n
     assert_goes_on(bench, api, ended.messages)
 
 
+@each_way
 @pytest.mark.parametrize("finish", ["function_call", "stop"])
-def test_c137_a_legacy_function_call_is_refused_and_recorded(bench: Bench, finish: str) -> None:
+def test_c137_a_legacy_function_call_is_refused_and_recorded(bench: Bench, finish: str, how: How) -> None:
     legacy = {"function_call": {"name": "look_up", "arguments": _CUT}}
-    ended = run(bench.serve(chat_raw(legacy, finish)).run(bench.session()))
+    ended = run(bench.serve(chat_raw(legacy, finish)).run(bench.session(), how=how))
     assert isinstance(ended, Stopped)
     assert ended.reason is StopReason.LEGACY_CALL
     assert bench.done == []
     assert [record["reason"] for record in bench.records("loop.ended")] == ["legacy_call"]
 
 
-@pytest.mark.parametrize("api", APIS)
-def test_an_id_of_an_earlier_turn_is_not_used_again(bench: Bench, api: Api) -> None:
+@each_way
+@each_api
+def test_an_id_of_an_earlier_turn_is_not_used_again(bench: Bench, api: Api, how: How) -> None:
     turn = chat_raw({"tool_calls": [_CALL]}, "tool_calls") if api == "chat" else responses_raw(_ITEM)
-    ended = run(bench.serve(turn, turn).run(bench.session(), api=api))
+    ended = run(bench.serve(turn, turn).run(bench.session(), api=api, how=how))
     assert isinstance(ended, Stopped)
     assert ended.reason is StopReason.INVALID_TURN
     assert bench.done == [("look_up", "a")]

@@ -19,25 +19,23 @@ from examples.scripted_openai import Call, CallTools, Raw, Say
 from examples.scripted_openai.stream import chat_events, responses_events
 from gateway.domain.decision import StopReason
 from gateway.loop import Ended, Finished, ModelUnavailable, Stopped
-from gateway.shapes.gate import Gate
 from gateway.shapes.incoming import ResponseRefused
-from gateway.shapes.models import RequestRules
 from gateway.shapes.stream import BadStream, ChatStream, ResponsesStream
 from gateway.shapes.turns import Unusable
 from tests.unit.loop_bench import (
     Api,
     Bench,
+    How,
     answers,
     asked,
     assert_goes_on,
     chat_raw,
+    each_api,
     function_call,
     prompt,
     responses_raw,
 )
 
-APIS: tuple[Api, ...] = ("chat", "responses")
-each_api = pytest.mark.parametrize("api", APIS)
 GIVEN = {"key": 'a "quote", a \u00e9 and a \\ '}
 
 
@@ -71,14 +69,15 @@ def events(api: Api, body: dict[str, Any]) -> list[bytes]:
 # the loop
 
 
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+@pytest.mark.parametrize("how", ["stream", "async stream"])
 @each_api
-def test_a_streamed_conversation_is_the_same_conversation(bench: Bench, api: Api, sync: bool) -> None:
+def test_a_streamed_conversation_is_the_same_conversation(bench: Bench, api: Api, how: How) -> None:
     both = CallTools((Call("look_up", GIVEN), Call("look_up", {"key": "b"})), text="Looking.")
     ended = {}
-    for stream in (False, True):
+    ways: dict[bool, How] = {False: "sync" if how == "stream" else "async", True: how}
+    for stream, way in ways.items():
         model = bench.serve(both, Say("Done."))
-        ended[stream] = run(model.run(bench.session(conversation=f"c-{stream}"), api=api, sync=sync, stream=stream))
+        ended[stream] = run(model.run(bench.session(conversation=f"c-{stream}"), api=api, how=way))
         assert isinstance(ended[stream], Finished)
     assert [k for k, _ in answers(ended[True].messages).items()] == [
         k for k, _ in answers(ended[False].messages).items()
@@ -88,52 +87,60 @@ def test_a_streamed_conversation_is_the_same_conversation(bench: Bench, api: Api
     assert_goes_on(bench, api, ended[True].messages)
 
 
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+@pytest.mark.parametrize("how", ["stream", "async stream"])
 @each_api
-def test_unchecked_text_is_heard_in_its_order(bench: Bench, api: Api, sync: bool) -> None:
+def test_unchecked_text_is_heard_in_its_order(bench: Bench, api: Api, how: How) -> None:
     heard: list[str] = []
     model = bench.serve(CallTools((Call("look_up", {"key": "b"}),), text="One moment. "), Say("All of it is done."))
-    ended = run(model.run(bench.session(), api=api, sync=sync, stream=True, on_unchecked_text=heard.append))
+    ended = run(model.run(bench.session(), api=api, how=how, on_unchecked_text=heard.append))
     assert isinstance(ended, Finished)
     assert "".join(heard) == "One moment. All of it is done."
     assert len(heard) > 3
 
 
-def over_http(bench: Bench, api: Api, body: bytes, *, wrapped: bool = False) -> Ended:
+def over_http(bench: Bench, api: Api, body: bytes, how: How = "stream", *, wrapped: bool = False) -> Ended:
     """Run a conversation whose model answers with these bytes, through the real client and no socket."""
 
     def answer(_: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body)
 
-    session = bench.session()
-    client = openai.OpenAI(
-        api_key="k", max_retries=0, http_client=httpx2.Client(transport=httpx2.MockTransport(answer))
-    )
+    session, transport = bench.session(), httpx2.MockTransport(answer)
+    client: Any
+    if how == "stream":
+        client = openai.OpenAI(api_key="k", max_retries=0, http_client=httpx2.Client(transport=transport))
+    else:
+        client = openai.AsyncOpenAI(api_key="k", max_retries=0, http_client=httpx2.AsyncClient(transport=transport))
     if wrapped:
         client = gateway.openai(client, session)
     result: Ended = run(session.run(client, model="m", stream=True, **prompt(api, "go")))
     return result
 
 
+def assert_executes_nothing(bench: Bench, api: Api, body: bytes, how: How, *, wrapped: bool) -> None:
+    """Whatever the stream was, the conversation is as long as it was."""
+    try:
+        ended = over_http(bench, api, body, how, wrapped=wrapped)
+    except ModelUnavailable as unavailable:
+        kept = unavailable.messages
+    except ResponseRefused:
+        kept = [{}]  # the host has its own
+    else:
+        assert isinstance(ended, Stopped), body[-200:]
+        kept = ended.messages
+    assert (len(kept), bench.done) == (1, []), body[-200:]
+
+
 @pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "wrapped"])
+@pytest.mark.parametrize("how", ["stream", "async stream"])
 @each_api
-def test_a_stream_cut_at_every_byte_executes_nothing(bench: Bench, api: Api, wrapped: bool) -> None:
+def test_a_stream_cut_at_every_byte_executes_nothing(bench: Bench, api: Api, how: How, wrapped: bool) -> None:
     made = events(api, whole(api, "call_1", text="Hm."))
     complete = b"".join(made)
     # the last event that matters: the one that ends the turn; what comes after it is no part of it
     end = len(complete) - (len(made[-1]) if api == "chat" else 0)
     last = len(b"".join(made[: -2 if api == "chat" else -1]))
-    steps = [*range(0, last, 41), *range(last, end - 2)]
-    for cut in steps:
-        try:
-            ended = over_http(bench, api, complete[:cut], wrapped=wrapped)
-        except (ModelUnavailable, ResponseRefused) as refused:
-            messages = refused.messages if isinstance(refused, ModelUnavailable) else prompt("chat", "go")["messages"]
-            assert len(messages) == 1
-        else:
-            assert isinstance(ended, Stopped), cut
-            assert len(ended.messages) == 1
-        assert bench.done == [], cut
+    for cut in (*range(0, last, 41), *range(last, end - 2)):
+        assert_executes_nothing(bench, api, complete[:cut], how, wrapped=wrapped)
     assert bench.records("call.intent") == []
 
 
@@ -217,7 +224,7 @@ BENT_CHAT: dict[str, Event] = {
 }
 
 
-@pytest.mark.parametrize("name", BENT_CHAT)
+@pytest.mark.parametrize("name", BENT_CHAT, ids=lambda name: f"chat-{name}")
 def test_a_chat_stream_that_contradicts_itself_is_bad(name: str) -> None:
     good = honest("chat")
     at = len(good) if name == "another end" else len(good) - 1
@@ -225,16 +232,15 @@ def test_a_chat_stream_that_contradicts_itself_is_bad(name: str) -> None:
         assemble("chat", _with(good, at, BENT_CHAT[name]))
 
 
-@pytest.mark.parametrize(
-    "late",
-    [
-        _call(index=2, id="call_9", type="function", function={"name": "pay", "arguments": "{}"}),
-        _call(index=1, function={"arguments": " "}),
-        _chunk({"content": "more"}),
-        _chunk({"function_call": {"name": "pay"}}),
-    ],
-    ids=["a call", "a piece", "text", "a legacy call"],
-)
+LATE: dict[str, Event] = {
+    "a call": _call(index=2, id="call_9", type="function", function={"name": "pay", "arguments": "{}"}),
+    "a piece": _call(index=1, function={"arguments": " "}),
+    "text": _chunk({"content": "more"}),
+    "a legacy call": _chunk({"function_call": {"name": "pay"}}),
+}
+
+
+@pytest.mark.parametrize("late", LATE.values(), ids=[f"chat-{name}" for name in LATE])
 def test_nothing_is_said_after_finish_reason(late: Event) -> None:
     with pytest.raises(BadStream):
         assemble("chat", [*honest("chat"), late])
@@ -265,7 +271,7 @@ BENT_RESPONSES: dict[str, Event] = {
 }
 
 
-@pytest.mark.parametrize("name", BENT_RESPONSES)
+@pytest.mark.parametrize("name", BENT_RESPONSES, ids=lambda name: f"responses-{name}")
 def test_a_responses_stream_that_contradicts_itself_is_bad(name: str) -> None:
     good = honest("responses")
     with pytest.raises(BadStream):
@@ -282,6 +288,7 @@ def test_a_responses_stream_that_contradicts_itself_is_bad(name: str) -> None:
         ("response.output_item.done", {"item": function_call("look_up", "call_1", "{}")}),
         ("response.output_item.done", {"item": {"type": "message", "content": []}}),
     ],
+    ids=[f"responses-{which}" for which in ("arguments", "item id", "call id", "name", "arguments again", "kind")],
 )
 def test_an_item_ends_as_it_began(kind: str, change: Event) -> None:
     good = honest("responses")
@@ -343,49 +350,3 @@ def test_no_events_surprise_an_assembler(given: list[tuple[str, Any]]) -> None:
         except BadStream:
             continue
         assert isinstance(made.result(), dict | Unusable)
-
-
-# the gate
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 50, 100_000])
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["lf", "crlf", "cr"])
-@each_api
-def test_the_gate_lets_an_honest_stream_through_whole_however_it_is_cut(api: Api, end: bytes, size: int) -> None:
-    stream = b": hello\n\n" + b"".join(events(api, whole(api, "call_1", "call_2")))
-    stream = stream.replace(b"\n", end)
-    gate = Gate(api, RequestRules())
-    out = b"".join(gate.feed(stream[at : at + size]) for at in range(0, len(stream), size)) + gate.end()
-    assert out == stream
-
-
-@each_api
-def test_text_passes_the_gate_at_once_and_a_call_only_when_the_turn_is_over(api: Api) -> None:
-    gate = Gate(api, RequestRules())
-    passed = [gate.feed(each) for each in events(api, whole(api, "call_1"))]
-    begins = next(i for i, each in enumerate(passed) if not each)
-    assert all(passed[:begins])
-    assert b"Looking"[:3] in b"".join(passed[:begins])
-    last = next(i for i in range(begins, len(passed)) if passed[i])
-    assert b"call_1" not in b"".join(passed[:last])
-    assert last == len(passed) - (2 if api == "chat" else 1)
-
-
-def test_several_choices_are_kept_apart() -> None:
-    first, second = ([data(e) for e in events("chat", whole("chat", i))[:-1]] for i in ("call_1", "call_2"))
-    for each in second:
-        each["choices"][0]["index"] = 1
-    mixed = [chunk for pair in zip(first, second, strict=True) for chunk in pair]
-    gate = Gate("chat", RequestRules())
-    stream = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in mixed)
-    assert gate.feed(stream) + gate.end() == stream
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [b"data: {not json}\n\n", b"data: 7\n\n", b'data: {"choices": 7}\n\n', b"data: " + b"[" * 100_000 + b"\n\n"],
-    ids=["no json", "a number", "no choices", "deep"],
-)
-def test_the_gate_refuses_what_it_cannot_read(bad: bytes) -> None:
-    with pytest.raises(ResponseRefused):
-        Gate("chat", RequestRules()).feed(bad)
