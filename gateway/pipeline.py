@@ -222,7 +222,8 @@ class Passage:
         if isinstance(cleared, Parked):
             return cleared
         if isinstance(cleared, Draft):
-            await to.record.event(cleared.event(to.record.subject(validated.ctx, validated.contract.name)), self.waits)
+            event = cleared.event(to.record.subject(validated.ctx, validated.contract.name))
+            await to.record.requested(event, validated.shaped.effective, self.waits)
             parked = await to.clear.park(cleared, self.waits)
             return await self.deny(parked) if isinstance(parked, Refusal) else parked
         self.seen = cleared

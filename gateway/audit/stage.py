@@ -112,9 +112,12 @@ class Record:
 
     async def event(self, event: Event, waits: Waits) -> Position:
         """Append any event durably. Raises AuditUnavailable, loudly."""
-        if isinstance(event, ApprovalRequested):
-            await self._apart(event, event.call.tool, None, waits)
         return await self._append(self._encode(event), waits)
+
+    async def requested(self, event: ApprovalRequested, effective: bytes, waits: Waits) -> None:
+        """Make durable that a call waits for people. Raises AuditUnavailable, loudly."""
+        await self._apart(event, event.call.tool, effective, waits)
+        await self._append(self._encode(event), waits)
 
     async def intent(self, call: ClearedCall | ObservedCall, attempt: int, waits: Waits) -> StartedCall | Refusal:
         """Reserve room for the outcome, then make the intent durable. Neither, nor: the call is denied."""

@@ -235,6 +235,17 @@ class RequestStore:
         if claimed.rowcount != 1 or not self.markers.mark(request_id, why):
             raise _Lost
 
+    def forget_results(self, subject: str) -> int:
+        """Remove what spent requests made by, or for, `subject` would give back; how many there were."""
+        asked_for = func.coalesce(REQUESTS.c.on_behalf_of, REQUESTS.c.principal)
+        with self.database.write() as connection:
+            forgotten = connection.execute(
+                update(REQUESTS)
+                .where(asked_for == subject, REQUESTS.c.sealed_verdict.is_not(None))
+                .values(sealed_verdict=None)
+            )
+        return int(forgotten.rowcount)
+
     def finish(self, holder: Holder, state: str, sealed_verdict: bytes | None) -> None:
         """Write down what became of a claim: DONE, FAILED, UNKNOWN or BURNT. Somebody else's is never touched."""
         with self.database.write() as connection:

@@ -41,7 +41,10 @@ def erase(
     with Office.open(policies, home) as office:
         keys = Keys.open(office.home.keys / "deployment")
         erased = SubjectKeys(office.home.keys / "subjects", keys).erase(subject)
+        results = office.store.forget_results(subject)
         office.record(SubjectErased(subject, erased.subject, erased.keys, by, why))
+    if results:
+        typer.echo(f"removed the results of {results} spent request(s)")
     if erased.keys:
         typer.echo(f"erased {safe(subject)}: {len(erased.keys)} key(s) destroyed, and recorded")
         typer.echo("requests that still wait hold their data until they end; so do backups of the keys folder")

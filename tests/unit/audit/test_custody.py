@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from gateway import Parked, Principal
 from gateway.audit.cadence import Cadence
 from gateway.audit.origin import load_keyrings
 from gateway.cli.app import app
+from gateway.domain.decision import ReasonCode
 from gateway.office import verify_home
 from gateway.settings import locate
 from tests.conformance.verify_log import verify_origin
-from tests.support import ANA, gateway_with, one, open_gateway, records, result, tool
+from tests.support import ANA, gateway_with, one, open_gateway, reason, records, result, tool, vote
 
 
 def mail(to: str) -> str:
@@ -47,6 +49,28 @@ def test_erase_is_recorded_and_verify_still_passes(tmp_path: Path) -> None:
     assert (erased["subject"], erased["keys"], erased["by"]) == ("ana", [key], "max")
     assert "1 key(s)" in _run(tmp_path, "erase", "ana", *WHY).output
     assert "nothing was sealed" in _run(tmp_path, "erase", "nobody", *WHY).output
+    _whole(tmp_path)
+
+
+def test_erase_removes_what_a_spent_request_would_give_back(tmp_path: Path) -> None:
+    def book(to: str) -> str:
+        return f"booked for {to}"
+
+    booking = tool(book, personal=["to"], effect="external", risk="high")
+    with gateway_with(tmp_path, booking) as gateway:
+        sessions = [gateway.session(ANA, conversation="c", on_behalf_of=Principal(name)) for name in ("zoe", "max")]
+        ids = []
+        for session in sessions:
+            parked = one(session, "book", to="her-address@example.org")
+            assert isinstance(parked, Parked)
+            ids.append(parked.request_id)
+            vote(tmp_path, parked.request_id)
+            assert "her-address" in result(session.resume_sync(parked.request_id))
+        said = _run(tmp_path, "erase", "zoe", *WHY)
+        assert "removed the results of 1 spent request(s)" in said.output
+        assert reason(sessions[0].resume_sync(ids[0])) is ReasonCode.GRANT_SPENT
+        assert "her-address" in result(sessions[1].resume_sync(ids[1]))
+    assert "removed the results" not in _run(tmp_path, "erase", "zoe", *WHY).output
     _whole(tmp_path)
 
 

@@ -146,7 +146,8 @@ def test_personal_arguments_and_what_repeats_them_stand_nowhere_in_plain(tmp_pat
     assert opened is not None
     assert opened["arguments"] == {"to": secret_to, "text": secret_text}
     (asked,) = records(tmp_path, "approval.requested")
-    assert _opened(tmp_path, asked) == {"facts": {"seen": f"last written to {secret_to}"}}
+    assert _opened(tmp_path, asked) == _opened(tmp_path, intent)
+    assert asked["arguments"] == {"n": 1}
     assert {each["personal"]["subject"] for each in (intent, released, denied, asked)} == {subject_id("zoe")}
 
     where = locate(tmp_path / "policies", tmp_path / "home")
