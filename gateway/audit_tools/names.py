@@ -1,8 +1,9 @@
 """Our names in the field's: the one place where records are translated for other people's programs.
 
-OpenTelemetry: the GenAI semantic conventions (`gen_ai.*`, status Development in 2026), `user.id`, `error.type`; what
-they have no name for stands under `toolgate.`. OCSF: schema 1.6.0, API Activity (6003) for calls, Application Lifecycle
+OpenTelemetry: the GenAI semantic conventions 1.38 (`gen_ai.*`, status Development), `user.id`, `error.type`; what they
+have no name for stands under `toolgate.`. OCSF: schema 1.6.0, API Activity (6003) for calls, Application Lifecycle
 (6002) for starts and stops, Base Event (0) for everything else, the `security_control` profile for what was decided.
+What a record does not say is left out there, and every object has what OCSF requires of it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from gateway.audit_tools.facts import Facts, facts_of
+from gateway.audit_tools.facts import Facts, facts_of, text
 from gateway.audit_tools.index import Found
 from gateway.audit_tools.moment import record_us
 
@@ -66,7 +67,7 @@ def ocsf(found: Found) -> dict[str, Any]:
         klass, category = (6002, "Application Lifecycle"), (6, "Application Activity")
         activity = _LIFECYCLE[facts.kind]
     else:
-        klass, category, activity = (0, "Base Event"), (0, "Uncategorized"), (99, facts.kind)
+        klass, category, activity = (0, "Base Event"), (0, "Uncategorized"), (99, facts.kind or "?")
     severity = _SEVERITY.get(facts.decision, (1, "Informational"))
     status = _STATUS.get(facts.decision, _UNKNOWN)
     event: dict[str, Any] = {
@@ -82,31 +83,36 @@ def ocsf(found: Found) -> dict[str, Any]:
         "severity": severity[1],
         "status_id": status[0],
         "status": status[1],
-        "metadata": {
-            "version": OCSF_VERSION,
-            "product": _PRODUCT,
-            "log_name": found.origin,
-            "sequence": found.seq,
-            "uid": f"{found.origin}#{found.seq}",
-            "event_code": facts.kind,
-            "correlation_uid": facts.call_id or facts.request_id,
-            "original_time": record.get("time"),
-            "profiles": ["security_control"] if facts.kind in _CALLS else [],
-        },
+        "metadata": _said(
+            version=OCSF_VERSION,
+            product=_PRODUCT,
+            log_name=found.origin,
+            sequence=found.seq,
+            uid=f"{found.origin}#{found.seq}",
+            event_code=facts.kind,
+            correlation_uid=facts.call_id or facts.request_id,
+            original_time=text(record.get("time")),
+            profiles=["security_control"] if facts.kind in _CALLS else [],
+        ),
         "unmapped": {"enrolled": found.enrolled, "record": found.record},
     }
     if facts.reason:
         event["status_detail"] = facts.reason
     if facts.kind in _CALLS:
         event |= {
-            "actor": {"user": {"uid": facts.principal, **_groups(record)}, "session": {"uid": facts.conversation}},
-            "api": {"operation": facts.tool, "request": {"uid": facts.call_id}},
+            "actor": _actor(facts, record),
+            "api": _said(operation=facts.tool or "?", request=_said(uid=facts.call_id)),
             "src_endpoint": {"name": found.origin},
             **_control(facts),
         }
     elif facts.kind in _LIFECYCLE:
-        event["app"] = {"name": "Toolgate", "version": record.get("version")}
+        event["app"] = _PRODUCT | _said(version=text(record.get("version")))
     return event
+
+
+def _actor(facts: Facts, record: dict[str, Any]) -> dict[str, object]:
+    user = _said(uid=facts.principal) and {"uid": facts.principal, **_groups(record)}
+    return _said(user=user, session=_said(uid=facts.conversation)) or {"app_name": "?"}
 
 
 def _control(facts: Facts) -> dict[str, object]:
@@ -115,7 +121,7 @@ def _control(facts: Facts) -> dict[str, object]:
     if facts.decision == "denied":
         return {"action_id": 2, "action": "Denied", "disposition_id": 2, "disposition": "Blocked"}
     if facts.decision == "parked":
-        return {"action_id": 99, "action": "Parked", "disposition_id": 99, "disposition": "Waits for a person"}
+        return {"action_id": 0, "action": "Unknown", "disposition_id": 14, "disposition": "Delayed"}
     return {"action_id": 1, "action": "Allowed", "disposition_id": 1, "disposition": "Allowed"}
 
 
@@ -123,6 +129,11 @@ def _groups(record: dict[str, Any]) -> dict[str, object]:
     """Roles: OCSF has groups, which have a type."""
     roles = _call(record).get("roles")
     return {"groups": [{"name": str(role), "type": "role"} for role in roles]} if isinstance(roles, list) else {}
+
+
+def _said(**members: object) -> dict[str, object]:
+    """Without those that say nothing; `sequence` 0 says something."""
+    return {name: value for name, value in members.items() if value not in ("", {}, [])}
 
 
 def _call(record: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from gateway.audit_tools.story import Story, conversation, story_of
 from gateway.cli.audit_read import lines
 from gateway.cli.audit_story import WIDTH, figure_lines, story_lines
 from gateway.domain.event import Event, Subject
+from tests.unit.audit_tools import ocsf_schema
 from tests.unit.audit_tools.desk import Log, denied, intent, outcome, requested, settled, voted
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\x00\r\n\u202e\u2066\u200b\u2028\x7f\x9b\U000e0041\ufeff=cmd()"
@@ -159,10 +160,54 @@ def test_ocsf_says_what_was_decided() -> None:
     assert event["api"]["operation"] == "refund"
     unknown = ocsf(_found(outcome("call_1", status="unknown"), "gw"))
     assert (unknown["status_id"], unknown["severity_id"]) == (0, 3)
-    for made in map(ocsf, (_found(each, "gw") for each in every_event("x"))):
-        needed = ("activity_id", "category_uid", "class_uid", "metadata", "severity_id", "time", "type_uid")
-        assert all(name in made for name in needed)
-        assert made["type_uid"] == made["class_uid"] * 100 + made["activity_id"]
+    parked = ocsf(_found(requested("call_1"), "gw"))
+    assert (parked["action"], parked["disposition"]) == ("Unknown", "Delayed")
+
+
+@pytest.mark.parametrize("words", ["x", "", HOSTILE])
+def test_every_ocsf_event_is_one_by_its_schema(words: str) -> None:
+    nothing = Found("stranger", 0, False, b"nonsense", None)
+    odd: list[dict[str, Any]] = [
+        {},
+        {"kind": "call.denied"},
+        {"kind": "process.started", "version": {}, "time": 7},
+        {"kind": {}, "call": []},
+    ]
+    strangers = [Found("stranger", n, False, b"", record) for n, record in enumerate(odd)]
+    for found in (nothing, *strangers, *(_found(each, words or "gw") for each in every_event(words))):
+        made = json.loads(ascii_json(ocsf(found)))
+        assert ocsf_schema.misfits(made) == [], found.record
+
+
+def test_a_misfit_to_the_ocsf_schema_would_be_found() -> None:
+    good = ocsf(_found(denied("call_1", "guard"), "gw"))
+    bad: list[dict[str, Any]] = [
+        {**good, "severity_id": 42},
+        {**good, "action": "Parked"},
+        {**good, "actor": {}},
+        {**good, "api": {"operation": "refund", "request": {}}},
+        {**good, "time": "today"},
+        {**good, "metadata": {"version": "1.6.0"}},
+        {**good, "colour": "red"},
+        {name: value for name, value in good.items() if name != "src_endpoint"},
+    ]
+    assert all(ocsf_schema.misfits(each) for each in bad)
+
+
+def test_opentelemetry_names_are_the_conventions() -> None:
+    """Registry of semantic conventions 1.38, checked 2026-11-20; anything else is ours and says so."""
+    known = {
+        "operation.name",
+        "tool.name",
+        "tool.call.id",
+        "conversation.id",
+        "tool.call.arguments",
+        "tool.call.result",
+    }
+    foreign = {name for name in OTEL if not name.startswith("toolgate.")}
+    assert foreign == {f"gen_ai.{name}" for name in known} | {"time", "user.id", "user.roles", "error.type"}
+    row = dict(zip(OTEL, next(csv.reader([list(exported([_found(denied("c"), "gw")], "csv"))[1]])), strict=True))
+    assert row["gen_ai.operation.name"] == "execute_tool"
 
 
 def test_a_query_for_enrolled_origins_leaves_strangers_out(tmp_path: Path) -> None:
