@@ -17,8 +17,8 @@ from gateway.audit.intents import LoggedCall, logged_calls
 from gateway.audit.lock import held
 from gateway.audit.origin import key_problem, load_keyrings
 from gateway.audit.port import Position
+from gateway.audit.progress import Tell
 from gateway.audit.segment import Place
-from gateway.audit.sweep import Progress
 from gateway.audit.verify import Pin, VerifyReport, verify, without_key
 from gateway.authorize.casbin_oracle import checked_grants
 from gateway.authorize.stage import Authorize
@@ -129,7 +129,7 @@ def verify_home(
     witness: str | None = None,
     kept: Iterable[bytes] = (),
     jobs: int = 1,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> VerifyReport:
     """Check every origin against its checkpoint and the enrolled keys. Needs no private key and no policy.
 
@@ -152,6 +152,6 @@ def verify_home(
     )
 
 
-def calls_in(where: Home) -> dict[str, LoggedCall]:
-    """Every call with an intent, in every enrolled origin."""
-    return logged_calls(where.audit, enrolled_origins(where))
+def calls_in(where: Home, progress: Tell | None = None) -> dict[str, LoggedCall]:
+    """Every call with an intent, in every enrolled origin. Reads the whole log."""
+    return logged_calls(where.audit, enrolled_origins(where), progress)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, final
 
 from gateway.audit.errors import LogDamaged
+from gateway.audit.progress import Meter, Tell
 from gateway.audit.read import read_origin
+from gateway.audit.segment import Place
 
 _ABOUT = (b'"kind":"call.intent"', b'"kind":"call.outcome"', b'"kind":"call.settled"')
 
@@ -45,15 +47,18 @@ class LoggedCall:
         return self.outcome in (None, "unknown") and self.settled in (None, "cannot_tell")
 
 
-def logged_calls(audit_root: Path, origins: Iterable[str]) -> dict[str, LoggedCall]:
+def logged_calls(audit_root: Path, origins: Iterable[str], progress: Tell | None = None) -> dict[str, LoggedCall]:
     """Every call with an intent in `origins`, by call id; the newest attempt of a retried one.
 
     Name only origins whose word counts: one that nobody enrolled could settle what is in doubt. Raises LogDamaged.
     """
     calls: dict[str, LoggedCall] = {}
     settled: dict[tuple[str, str], str] = {}
-    for origin in origins:
-        for stored in read_origin(audit_root, origin, marks=_ABOUT):
+    names, meter = list(origins), Meter(progress)
+    for origin in names:
+        meter.expect(Place(origin, audit_root, audit_root).segments())
+    for origin in names:
+        for stored in read_origin(audit_root, origin, marks=_ABOUT, meter=meter):
             if stored.record is None:
                 continue
             try:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gateway.audit.progress import Meter
 from gateway.audit.segment import FIRST_SEGMENT, Place, says_it_starts_at
 from gateway.audit.shape import decode, numbered
 
@@ -18,7 +19,9 @@ class Stored(NamedTuple):
     record: dict[str, Any] | None
 
 
-def read_origin(audit_root: Path, origin: str, *, marks: tuple[bytes, ...] = ()) -> Iterator[Stored]:
+def read_origin(
+    audit_root: Path, origin: str, *, marks: tuple[bytes, ...] = (), meter: Meter | None = None
+) -> Iterator[Stored]:
     """Every finished line in order; `seq` is its place, which damage may have made differ from `record["seq"]`.
 
     `marks`: lines that hold none of them are left out, undecoded. A mark may also stand in some value's text.
@@ -34,6 +37,8 @@ def read_origin(audit_root: Path, origin: str, *, marks: tuple[bytes, ...] = ())
     for index, data, torn in numbered(segments, start):
         if torn:
             return
+        if meter is not None:
+            meter.line(len(data) + 1)
         if marks and not any(mark in data for mark in marks):
             continue
         try:

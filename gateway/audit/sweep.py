@@ -7,7 +7,7 @@ the slow reading, line by line, which names it. Memory: one chunk of one segment
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -18,14 +18,13 @@ from typing import Final, NamedTuple, final
 import orjson
 
 from gateway.audit.framing import MAX_LINE_BYTES, line_prefix
+from gateway.audit.progress import Meter
 from gateway.audit.proofs import Leaves
 from gateway.audit.ranges import Range
 from gateway.audit.retention import Retired, stored_leaves
 from gateway.audit.segment import Place, says_it_starts_at
 from gateway.audit.shape import TIME, shape_of
 
-Progress = Callable[[int, int], None]
-"""Called now and then with bytes read so far and bytes in all."""
 _CHUNK: Final = 4 << 20
 _WORTH_A_PROCESS: Final = 16 << 20
 
@@ -58,9 +57,10 @@ def sweep(
     covered: int,
     *,
     jobs: int = 1,
-    progress: Progress | None = None,
+    meter: Meter | None = None,
 ) -> Sweep:
     """Read everything that is left. Roots are taken at `sizes`; leaves are compared up to `covered`. Raises OSError."""
+    meter = meter or Meter()
     cuts = sorted(set(sizes))
     segments = place.segments(retired.first)
     found = Sweep(count=retired.size)
@@ -80,8 +80,7 @@ def sweep(
         found.clean = False
         return found
     total = sum(path.stat().st_size for path in segments)
-    done = 0
-    for number, (task, part) in enumerate(zip(tasks, _parts(tasks, jobs, total), strict=True)):
+    for number, part in enumerate(_parts(tasks, jobs, total, meter)):
         if not part.clean or part.ranges[0].start != frontier.size or (part.torn and number + 1 < len(tasks)):
             found.clean = False
             return found
@@ -91,9 +90,6 @@ def sweep(
                 found.roots[frontier.size] = frontier.root()
         found.leaves_agree = found.leaves_agree and part.leaves_agree
         found.torn = part.torn
-        done += task[0].stat().st_size
-        if progress is not None:
-            progress(done, total)
     found.count = frontier.size
     found.leaves_agree = found.leaves_agree and leaves.size >= covered
     return found
@@ -102,16 +98,19 @@ def sweep(
 _Task = tuple[Path, str, int, list[int], Leaves, int]
 
 
-def _parts(tasks: list[_Task], jobs: int, total: int) -> Iterator[_Part]:
+def _parts(tasks: list[_Task], jobs: int, total: int, meter: Meter) -> Iterator[_Part]:
     if jobs < 2 or len(tasks) < 2 or total < _WORTH_A_PROCESS:
-        yield from map(_hash_segment, tasks)
+        for task in tasks:
+            yield _hash_segment(task, meter)
         return
     # Fresh interpreters: a fork would copy whatever locks and threads the caller has.
     with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_hash_segment, tasks)
+        for task, part in zip(tasks, pool.map(_hash_segment, tasks), strict=True):
+            meter.add(task[0].stat().st_size, sum(each.end - each.start for each in part.ranges))
+            yield part
 
 
-def _hash_segment(task: _Task) -> _Part:
+def _hash_segment(task: _Task, meter: Meter | None = None) -> _Part:
     path, origin, start, cuts, leaves, covered = task
     ranges = [Range(start)]
     ahead = [cut for cut in cuts if cut > start]
@@ -138,6 +137,8 @@ def _hash_segment(task: _Task) -> _Part:
                 taken = upto
             ranges[-1].extend(hashes[taken:])
             seq += len(hashes)
+            if meter is not None:
+                meter.add(len(chunk), len(lines))
     return _Part(ranges, clean=True, torn=bool(rest), leaves_agree=agree)
 
 

@@ -23,10 +23,11 @@ from gateway.audit.keyring import Keyring
 from gateway.audit.localise import Lines, by_leaves, by_shape
 from gateway.audit.lock import held
 from gateway.audit.note import Checkpoint
+from gateway.audit.progress import Meter, Tell
 from gateway.audit.retention import Retired, read_retired
 from gateway.audit.segment import Place, list_origins
 from gateway.audit.shape import Shape, shape_of
-from gateway.audit.sweep import Progress, sweep
+from gateway.audit.sweep import sweep
 from gateway.audit.tree import Frontier, leaf_hash
 
 _LEAVES_GONE = "the .leaves files are missing or damaged; the next start rebuilds them"
@@ -126,7 +127,7 @@ def verify(
     *,
     pins: Mapping[str, Iterable[Pin]] | None = None,
     jobs: int = 1,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> VerifyReport:
     """Check every origin that left a trace, is enrolled or pinned. `trust` comes from `origin.load_keyrings`.
 
@@ -134,6 +135,9 @@ def verify(
     main module may be imported. Raises OSError.
     """
     names = sorted({*list_origins(audit_root, checkpoints_root), *trust, *(pins or {})})
+    meter = Meter(progress)
+    for name in names:
+        meter.expect(Place(name, audit_root, checkpoints_root).segments())
     return VerifyReport(
         tuple(
             verify_origin(
@@ -141,7 +145,7 @@ def verify(
                 trust.get(name),
                 pins=None if pins is None else pins.get(name, ()),
                 jobs=jobs,
-                progress=progress,
+                meter=meter,
             )
             for name in names
         )
@@ -154,14 +158,14 @@ def verify_origin(
     *,
     pins: Iterable[Pin] | None = None,
     jobs: int = 1,
-    progress: Progress | None = None,
+    meter: Meter | None = None,
 ) -> OriginReport:
     """Check one origin. `keys` is None for an origin that nobody enrolled, `pins` if nobody was asked for any."""
     live = held(place.lock)
     damage: list[Damage] = []
     claims = _claims(place, keys, pins or (), damage)  # before the log: a live writer only ever runs ahead of it
     sizes = [claims.covered, *_pinned_sizes(claims, keys)]
-    swift = sweep(place, claims.retired, sizes, claims.covered, jobs=jobs, progress=progress)
+    swift = sweep(place, claims.retired, sizes, claims.covered, jobs=jobs, meter=meter)
     count, torn, roots = swift.count, swift.torn, swift.roots
     warnings: list[str] = []
     located = None
@@ -170,7 +174,7 @@ def verify_origin(
             warnings.append(_LEAVES_GONE)
     else:
         lines = Lines.of(place, claims.retired)
-        seen = _read(lines, claims.covered, sizes)
+        seen = _read(lines, claims.covered, sizes, meter or Meter())
         count, torn, roots = seen.count, seen.torn, seen.roots
         located, warnings = _locate(lines, claims, seen)
     if located is not None:
@@ -251,8 +255,9 @@ def _hold_pins(
     return held_to
 
 
-def _read(lines: Lines, covered: int, sizes: list[int]) -> _Pass:
+def _read(lines: Lines, covered: int, sizes: list[int], meter: Meter) -> _Pass:
     retired = lines.retired
+    meter.expect(lines.segments)
     seen = _Pass(count=retired.size)
     stored = lines.leaves().between(retired.size, covered)
     frontier, leaves = retired.frontier(), retired.frontier()
@@ -262,6 +267,7 @@ def _read(lines: Lines, covered: int, sizes: list[int]) -> _Pass:
         if torn:
             seen.torn = True
             break
+        meter.line(len(data) + 1)
         leaf = leaf_hash(data)
         frontier.append(leaf)
         seen.count = index + 1

@@ -7,7 +7,7 @@ sorting. Records of one microsecond, or of a clock that was set back onto others
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, final
 from zlib import crc32
@@ -15,6 +15,7 @@ from zlib import crc32
 import orjson
 
 from gateway.audit.intents import origins_in
+from gateway.audit.progress import Meter, Tell
 from gateway.audit.segment import FIRST_SEGMENT, Place, read_lines, says_it_starts_at
 from gateway.audit.shape import decode
 from gateway.audit_tools.facts import facts_of, words_of
@@ -22,8 +23,6 @@ from gateway.audit_tools.moment import record_us
 from gateway.audit_tools.query import Terms
 from gateway.audit_tools.tallies import Tallies
 
-Progress = Callable[[int, int], None]
-"""Called now and then with bytes read so far and bytes in all."""
 SLOT_BITS: Final = 10
 _BATCH_RECORDS: Final = 20_000
 _BATCH_CHARS: Final = 16 << 20
@@ -63,7 +62,7 @@ class Cursor(NamedTuple):
     mark: int
 
 
-def fill(database: sqlite3.Connection, audit: Path, progress: Progress | None = None) -> None:
+def fill(database: sqlite3.Connection, audit: Path, progress: Tell | None = None) -> None:
     """Take in every finished line that is new. Raises OutOfStep, sqlite3.Error, OSError."""
     kinds = (int, str, str, str, int, int, int, int)
     cursors: dict[str, Cursor] = {}
@@ -84,13 +83,12 @@ def fill(database: sqlite3.Connection, audit: Path, progress: Progress | None = 
             cursor = _begin(database, name, segments[0])
         if cursor is not None:
             todo.append((cursor, [each for each in segments if each.name >= cursor.segment]))
-    total = sum(sum(each.stat().st_size for each in segments) - cursor.offset for cursor, segments in todo)
-    done = 0
+    meter = Meter(progress, -sum(cursor.offset for cursor, _ in todo))
+    for _, segments in todo:
+        meter.expect(segments)
     for cursor, segments in todo:
-        for read in _Filler(database, cursor, segments).run():
-            done += read
-            if progress is not None:
-                progress(done, total)
+        for read, records in _Filler(database, cursor, segments).run():
+            meter.add(read, records)
 
 
 def _begin(database: sqlite3.Connection, name: str, first: Path) -> Cursor:
@@ -128,8 +126,8 @@ class _Filler:
         self._seconds: dict[str, int] = {}
         self._terms = Terms()
 
-    def run(self) -> Iterator[int]:
-        """Commits batch by batch; yields the bytes of each."""
+    def run(self) -> Iterator[tuple[int, int]]:
+        """Commits batch by batch; yields the bytes and the records of each."""
         seq, segment, offset = self._cursor.seq, self._cursor.segment, self._cursor.offset
         last, mark = self._cursor.last, self._cursor.mark
         rows: list[tuple[int, int, int, int, int, int]] = []
@@ -149,11 +147,11 @@ class _Filler:
             read += taken
             if len(rows) >= _BATCH_RECORDS or chars >= _BATCH_CHARS:
                 self._commit(rows, texts, tallies, (segment, offset, seq, last, mark))
-                yield read
+                yield read, len(rows)
                 rows, texts, tallies, chars, read = [], [], Tallies(), 0, 0
         if rows:
             self._commit(rows, texts, tallies, (segment, offset, seq, last, mark))
-            yield read
+            yield read, len(rows)
 
     def _whole_lines(self) -> Iterator[tuple[str, int, bytes, int]]:
         """(segment, offset, line, bytes it takes up): as `shape.numbered` counts, an unfinished last line left out."""

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar, final
 from zlib import crc32
 
+from gateway.audit.progress import Tell
 from gateway.audit_tools.facts import facts_of
-from gateway.audit_tools.fill import SCHEMA, SLOT_BITS, OutOfStep, Progress, fill, parsed
+from gateway.audit_tools.fill import SCHEMA, SLOT_BITS, OutOfStep, fill, parsed
 from gateway.audit_tools.moment import HOUR_US, LATEST_US
 from gateway.audit_tools.query import Query
 from gateway.domain.errors import ToolgateError
@@ -76,7 +77,7 @@ class Found(NamedTuple):
 class Index:
     """An index that has caught up with the log, which is only read. Not thread-safe."""
 
-    def __init__(self, folder: Path, audit: Path, enrolled: frozenset[str], progress: Progress | None) -> None:
+    def __init__(self, folder: Path, audit: Path, enrolled: frozenset[str], progress: Tell | None) -> None:
         """Use `open`."""
         self._private = None if os.access(folder, os.W_OK) else tempfile.TemporaryDirectory(prefix="toolgate-index-")
         self.path = (folder if self._private is None else Path(self._private.name)) / FILE
@@ -87,7 +88,7 @@ class Index:
         self._names: dict[int, str] = {}
 
     @classmethod
-    def open(cls, folder: Path, audit: Path, enrolled: frozenset[str], progress: Progress | None = None) -> Self:
+    def open(cls, folder: Path, audit: Path, enrolled: frozenset[str], progress: Tell | None = None) -> Self:
         """The index kept in `folder`, made or brought up to the log; `enrolled` names the origins that are trusted.
 
         Where `folder` cannot be written (evidence at rest), the index is made for this time only: see `temporary`.

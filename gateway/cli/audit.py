@@ -9,6 +9,7 @@ import typer
 
 from gateway.cli import audit_read, audit_receipt
 from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled, table
+from gateway.cli.progress import progressing
 
 app = typer.Typer(help="The audit log: verify it, read it, settle what is in doubt.", no_args_is_help=True)
 
@@ -36,7 +37,8 @@ def verify(
 
     where = locate(policies, home)
     notes = [path.read_bytes() for path in kept or ()]
-    report = verify_home(_existing(where.audit, where), witness=witness, kept=notes, jobs=jobs)
+    with progressing("verifying", wanted=not as_json) as progress:
+        report = verify_home(_existing(where.audit, where), witness=witness, kept=notes, jobs=jobs, progress=progress)
     if as_json:
         origins = [
             {
@@ -76,7 +78,7 @@ def show(
     from gateway.audit_tools.query import Query
     from gateway.audit_tools.story import in_time
 
-    with audit_read.opened(policies, home) as index:
+    with audit_read.opened(policies, home, quiet=as_json) as index:
         if call is None:
             found = index.newest(Query(conversation=conversation), last)
         else:
@@ -109,7 +111,9 @@ def unfinished(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json
     from gateway.settings import locate
 
     where = locate(policies, home)
-    calls = [call for call in calls_in(_existing(where.audit, where)).values() if call.unfinished]
+    with progressing("reading the log", wanted=not as_json) as progress:
+        known = calls_in(_existing(where.audit, where), progress)
+    calls = [call for call in known.values() if call.unfinished]
     if as_json:
         print_json([asdict(call) for call in calls])
     elif not calls:
@@ -142,7 +146,8 @@ def settle(
     from gateway.office import Office, calls_in
 
     with Office.open(policies, home) as office:
-        known = calls_in(office.home).get(call)
+        with progressing("reading the log") as progress:
+            known = calls_in(office.home, progress).get(call)
         if known is None or not known.unfinished:
             typer.echo("no such call is in doubt; see `toolgate audit unfinished`", err=True)
             raise typer.Exit(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, styled
+from gateway.cli.progress import progressing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def search(
 ) -> None:
     """Records that meet every condition, over all origins, oldest first. Exit code 1 if there are none."""
     query = _query(principal, tool, decision, reason, since, until, text, approval, conversation)
-    with opened(policies, home) as index:
+    with opened(policies, home, quiet=as_json) as index:
         found = index.newest(query, limit)
     if as_json:
         emit_json([each.as_json() for each in found])
@@ -72,7 +72,7 @@ def call(call_id: Call, policies: Policies = DEFAULT_POLICIES, home: Root = None
     """The whole story of one call: request, votes, intent, outcome, settlement, time per step, and calls inside it."""
     from gateway.audit_tools.story import call_at, story_of
 
-    with opened(policies, home) as index:
+    with opened(policies, home, quiet=as_json) as index:
         story = story_of(index, call_at(index, call_id))
     if story is None:
         typer.echo("the log holds no such call; see `toolgate audit search`", err=True)
@@ -96,7 +96,7 @@ def conversation(
     """Everything that happened in one conversation, as a timeline."""
     from gateway.audit_tools.story import conversation as conversation_of
 
-    with opened(policies, home) as index:
+    with opened(policies, home, quiet=as_json) as index:
         found, clipped = conversation_of(index, name)
     if as_json:
         emit_json({"conversation": name, "clipped": clipped, "records": [each.as_json() for each in found]})
@@ -121,7 +121,7 @@ def stats(
     from gateway.audit_tools.figures import figures
 
     query = _query(since=since, until=until)
-    with opened(policies, home) as index:
+    with opened(policies, home, quiet=as_json) as index:
         found = figures(index, query.since, query.until)
     if as_json:
         emit_json(found.as_json())
@@ -144,7 +144,7 @@ def tail(
     from gateway.audit_tools.tail import Follower
 
     _, audit, _ = _where(policies, home)
-    with opened(policies, home) as index:
+    with opened(policies, home, quiet=as_json) as index:
         found = index.newest(Query(), last) if last else []
         follower = Follower(audit, _enrolled(policies, home), index.reached())
     try:
@@ -183,21 +183,25 @@ def export(
     from gateway.audit_tools.export import exported
 
     query = _query(principal, tool, decision, reason, since, until, text, approval, conversation)
-    with opened(policies, home) as index:
+    written = 0
+    with opened(policies, home) as index, progressing("exporting", wanted=not sys.stdout.isatty()) as progress:
         for line in exported(index.each(query), form):
             sys.stdout.write(line + "\n")
+            written += 1
+            if progress is not None and written % 1_000 == 0:
+                progress(0, 0, written)
 
 
 # shared with the commands beside these
 
 
 @contextmanager
-def opened(policies: Path, home: Path | None) -> Iterator[Index]:
-    """The index of a deployment, caught up. Raises SettingsError, IndexUnavailable."""
+def opened(policies: Path, home: Path | None, *, quiet: bool = False) -> Iterator[Index]:
+    """The index of a deployment, caught up; `quiet`: for a program. Raises SettingsError, IndexUnavailable."""
     from gateway.audit_tools.index import Index
 
     state, audit, _ = _where(policies, home)
-    with progressing("reading the log") as progress:
+    with progressing("indexing", wanted=not quiet) as progress:
         index = Index.open(state, audit, _enrolled(policies, home), progress)
     with index:
         if index.temporary:
@@ -221,29 +225,6 @@ def emit_json(value: object) -> None:
     from gateway.audit_tools.plain import ascii_json
 
     typer.echo(ascii_json(value, indent=2))
-
-
-@contextmanager
-def progressing(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A line on standard error that says how far the work is, where somebody watches."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    began = shown = time.monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if now - began > 1 and now - shown > 0.1:
-            shown = now
-            sys.stderr.write(f"\r{what}: {100 * done // max(1, total):3} %")
-            sys.stderr.flush()
-
-    try:
-        yield tell
-    finally:
-        if shown != began:
-            sys.stderr.write("\r" + " " * (len(what) + 8) + "\r")
 
 
 def _say_untrusted(found: list[Found]) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.present import DEFAULT_POLICIES, Policies, Root, safe
+from gateway.cli.progress import progressing
 
 By = Annotated[str, typer.Option("--by", help="Who does it.")]
 Why = Annotated[str, typer.Option("--why", help="For what reason.")]
@@ -109,7 +110,9 @@ def retire(
             raise KeyProblem(where.trust, f"origin {origin!r} is not enrolled")
         place = Place(origin, where.audit, where.checkpoints)
         signer = load_signer(origin, where.keys, where.trust)
-        doubts = [call.seq for call in calls_in(where).values() if call.origin == origin and call.unfinished]
+        with progressing("reading the log") as progress:
+            known = calls_in(where, progress)
+        doubts = [call.seq for call in known.values() if call.origin == origin and call.unfinished]
         now = time.time_ns()
         first, records = "", 0
         for segment in place.segments(read_retired(place, keys).first):

@@ -367,10 +367,11 @@ def test_segments_hashed_side_by_side_give_the_same_verdict(tmp_path: Path, monk
     monkeypatch.setattr("gateway.audit.sweep._WORTH_A_PROCESS", 0)
     desk = Desk(tmp_path)
     desk.filled(50, **SMALL)
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, int]] = []
     report = verify(
         desk.audit, desk.checkpoints, load_keyrings(desk.trust), jobs=2, progress=lambda *at: seen.append(at)
     )
     assert report == desk.verify()
     assert report.ok
     assert seen[-1][0] == seen[-1][1] > 0
+    assert seen[-1][2] == 50
