@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gateway.cli.approvers import key_folder
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, styled, table
+from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, styled
 
 if TYPE_CHECKING:
     from gateway.clear.view import RequestView
@@ -49,10 +49,10 @@ def list_(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Jso
     elif not views:
         typer.echo("nothing waits for a person")
     else:
-        table(
-            ((view.id, view.tool, view.principal, view.state, view.expires) for view in views),
-            ("request", "tool", "asked by", "state", "expires"),
-        )
+        typer.echo(styled(f"{'request':36}  {'state':8}  expires", "bold"))
+        for view in views:
+            typer.echo(f"{view.id:36}  {view.state:8}  {view.expires}")
+            typer.echo(f"  {view.tool}, asked by {view.principal}")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gateway.cli import audit_read, audit_receipt
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled, table
+from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, paragraph, print_json, safe, styled, table
 from gateway.cli.progress import progressing
 
 app = typer.Typer(help="The audit log: verify it, read it, settle what is in doubt.", no_args_is_help=True)
@@ -46,7 +46,9 @@ def verify(
                 "ok": each.ok,
                 "records": each.records,
                 "covered": each.covered,
-                "damage": [{"kind": d.kind.value, "seq": d.seq, "detail": d.detail} for d in each.damage],
+                "damage": [
+                    {"kind": d.kind.value, "seq": d.seq, "detail": d.detail, "next": d.next} for d in each.damage
+                ],
                 "warnings": list(each.warnings),
             }
             for each in report.origins
@@ -58,9 +60,10 @@ def verify(
             typer.echo(f"{safe(each.origin)}: {verdict}, {each.records} records, {each.covered or 0} under a signature")
             for damage in each.damage:
                 place = f"record {damage.seq}" if damage.seq is not None else "no single record"
-                typer.echo(f"  {styled(damage.kind.value, 'bad')} at {place}: {safe(damage.detail)}")
+                paragraph(f"{damage.kind.value} at {place}: {safe(damage.detail)}", damage.kind.value, "bad")
+                paragraph(f"next: {damage.next}", "next", "bold", indent=4)
             for warning in each.warnings:
-                typer.echo(f"  {styled('note', 'warn')}: {safe(warning)}")
+                paragraph(f"note: {safe(warning)}", "note", "warn")
     if not report.ok:
         raise typer.Exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, styled
+from gateway.cli.present import DEFAULT_POLICIES, WIDTH, Json, Policies, Root, styled
 from gateway.cli.progress import progressing
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ Until = Annotated[str | None, typer.Option("--until", help="Up to then. Times ar
 Text = Annotated[str | None, typer.Option("--text", help="Words that all occur.")]
 Request = Annotated[str | None, typer.Option("--approval", help="About this request for approval.")]
 Conversation = Annotated[str | None, typer.Option("--conversation", help="In this conversation.")]
-WIDTH = 80
 POLL_S = 0.5
 
 
@@ -210,13 +210,20 @@ def opened(policies: Path, home: Path | None, *, quiet: bool = False) -> Iterato
 
 
 def lines(found: list[Found], legend: bool = True) -> None:
-    """One line a record."""
+    """One line a record; on a terminal, what is wider than it goes on in the next line."""
     from gateway.audit_tools.plain import parts_of
 
-    for each in found:
-        time_of_day, place, kind, text = parts_of(each)
+    parts = [parts_of(each) for each in found]
+    widest = max((len(place) for _, place, _, _ in parts), default=0)
+    narrow = min(shutil.get_terminal_size().columns, WIDTH) if sys.stdout.isatty() else 0
+    for time_of_day, place, kind, text in parts:
         style = {"call.denied": "bad", "call.outcome": "good"}.get(kind, "dim")
-        typer.echo(f"{time_of_day}  {place:16}  {styled(kind.ljust(18), style)}  {text}".rstrip())
+        head = f"{time_of_day}  {place:{widest}}  "
+        if narrow and len(head) + 20 + len(text) > narrow:
+            typer.echo(f"{head}{styled(kind, style)}")
+            typer.echo(f"{'':14}{text}")
+        else:
+            typer.echo(f"{head}{styled(kind.ljust(18), style)}  {text}".rstrip())
     if legend:
         _say_untrusted(found)
 
@@ -260,9 +267,11 @@ def _query(
 ) -> Query:
     from gateway.audit_tools.facts import DECISIONS
     from gateway.audit_tools.moment import LATEST_US, moment
-    from gateway.audit_tools.query import Query
+    from gateway.audit_tools.query import Query, words
     from gateway.domain.errors import UsageError
 
+    if text is not None and not words(text):
+        raise UsageError(f"--text {text!a} holds no letter or digit to look for")
     if decision is not None and decision not in DECISIONS:
         raise UsageError(f"{decision!a} is no decision: use one of {', '.join(DECISIONS)}")
     now_us = time.time_ns() // 1000

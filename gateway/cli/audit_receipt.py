@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.audit_read import Call, emit_json, opened
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, safe, styled
+from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, paragraph, safe, styled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,8 +67,11 @@ def check_receipt(
     """Check a receipt with public keys alone: no log, no policy, no network. Exit code 1 names what is wrong."""
     from gateway.audit_tools.check import check
     from gateway.audit_tools.receipt_form import MAX_RECEIPT_BYTES
+    from gateway.domain.errors import UsageError
 
     keys = {each.name: each for each in map(_key, key)}
+    if not file.is_file():
+        raise UsageError(f"there is no receipt {str(file)!a}")
     with file.open("rb") as receipt_file:
         checked = check(receipt_file.read(MAX_RECEIPT_BYTES + 1), keys, dict(map(_approver, approver or [])))
     if as_json:
@@ -96,7 +99,7 @@ def _tell(checked: Checked) -> None:
         if text:
             typer.echo(f"    {text}")
         for name, value in _details(record):
-            typer.echo(f"    {name}: {value}")
+            paragraph(f"{name}: {value}", "", "dim", indent=4)
     for vote in checked.votes:
         typer.echo(f"  {safe(vote.verdict)} by {safe(vote.voter)}: {_vouched(vote)}")
     for origin, size in sorted(checked.signed.items()):
@@ -152,8 +155,9 @@ def _key(given: str) -> Verifier:
         return Verifier.parse(
             given if "+" in given and "\n" not in given and not Path(given).exists() else Path(given).read_text("utf-8")
         )
-    except (NoteInvalid, UnicodeDecodeError) as error:
-        raise UsageError(f"{given!a} is no public key of an origin ({error})") from error
+    except (NoteInvalid, UnicodeDecodeError, FileNotFoundError) as error:
+        why = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise UsageError(f"{given!a} is no public key of an origin ({why}): give its .pub file") from error
 
 
 def _approver(given: str) -> tuple[str, bytes]:

@@ -12,9 +12,8 @@ from gateway.audit_tools.figures import Figures
 from gateway.audit_tools.index import Found
 from gateway.audit_tools.plain import parts_of, shown
 from gateway.audit_tools.story import Story
-from gateway.cli.present import styled
+from gateway.cli.present import WIDTH, styled
 
-WIDTH = 80
 _BAR = 24
 _MOST_ROWS = 12
 _HOURS = 48  # columns of the chart of hours
@@ -49,7 +48,11 @@ def _head(story: Story) -> Iterator[str]:
 def _record(found: Found) -> Iterator[str]:
     time, place, kind, text = parts_of(found)
     style = {"call.denied": "bad", "call.outcome": "good"}.get(kind, "dim")
-    yield f"{time}  {place:16}  {styled(kind.ljust(18), style)}  {text}".rstrip()
+    if len(place) + len(text) + 36 > WIDTH:
+        yield f"{time}  {place}  {styled(kind, style)}"
+        yield from _wrapped(text, 14)
+    else:
+        yield f"{time}  {place:16}  {styled(kind.ljust(18), style)}  {text}".rstrip()
     record = found.record or {}
     for name, value in _details(record):
         yield from _wrapped(f"{name}: {value}", 6)

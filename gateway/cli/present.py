@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,7 @@ Root = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 DEFAULT_POLICIES = Path("policies")
+WIDTH = 80
 
 _COLOURS = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1"}
 
@@ -56,6 +58,14 @@ def table(rows: Iterable[tuple[str, ...]], head: tuple[str, ...]) -> None:
     for number, line in enumerate(lines):
         text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         typer.echo(styled(text, "bold") if number == 0 else text)
+
+
+def paragraph(text: str, head: str, style: str, indent: int = 2) -> None:
+    """Text that is safe to print, folded at 80 columns; the words it begins with, `head`, in a style."""
+    pad = " " * indent
+    folded = textwrap.wrap(text, WIDTH, initial_indent=pad, subsequent_indent=pad + "  ", break_on_hyphens=False)
+    for number, line in enumerate(folded):
+        typer.echo(pad + (styled(head, style) if head else "") + line[len(pad) + len(head) :] if number == 0 else line)
 
 
 def problem(text: str) -> None:
