@@ -177,10 +177,10 @@ def verify_origin(
         seen = _read(lines, claims.covered, sizes, meter or Meter())
         count, torn, roots = seen.count, seen.torn, seen.roots
         located, warnings = _locate(lines, claims, seen)
-    if located is not None:
+    if located is not None and keys is not None:  # of what proves nothing, no more is to be said
         damage.append(located)
     pinned = _hold_pins(claims, keys, count, roots, damage) if located is None else None
-    if located is None and torn and not live:
+    if located is None and torn and not live and keys is not None:
         damage.append(Damage(Kind.TORN, count, "the last line is unfinished; the next start will set it aside"))
     if pins is not None and not claims.pins and count:
         warnings.append("no checkpoint of this origin was kept elsewhere: nothing shows whether it was rolled back")
@@ -310,7 +310,7 @@ def _locate(lines: Lines, claims: _Claims, seen: _Pass) -> tuple[Damage | None, 
         if seen.first_difference is None:
             return cut, warnings
         return by_leaves(lines, seen.first_difference, covered), warnings
-    warnings.append("the .leaves files are missing or damaged too: the place is a lower bound, not a certainty")
+    warnings.append("the .leaves files are missing or damaged too: the place is what can be seen, no certainty")
     found: list[Damage] = []
     if seen.misfit is not None and seen.misfit[0] < covered:
         found.append(by_shape(lines, *seen.misfit))

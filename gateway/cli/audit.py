@@ -36,7 +36,7 @@ def verify(
     from gateway.settings import locate
 
     where = locate(policies, home)
-    notes = [path.read_bytes() for path in kept or ()]
+    notes = [_kept(path) for path in kept or ()]
     with progressing("verifying", wanted=not as_json) as progress:
         report = verify_home(_existing(where.audit, where), witness=witness, kept=notes, jobs=jobs, progress=progress)
     if as_json:
@@ -156,6 +156,20 @@ def settle(
             raise typer.Exit(1)
         office.settle(known, found, by=by, why=why)
     typer.echo(f"settled {safe(call)}: {found}")
+
+
+def _kept(path: Path) -> bytes:
+    from gateway.audit.errors import NoteInvalid
+    from gateway.audit.note import Checkpoint
+    from gateway.domain.errors import UsageError
+
+    try:
+        note = path.read_bytes()
+        Checkpoint.parse(note.decode("utf-8", "replace").rpartition("\n\n")[0] + "\n")
+    except (OSError, NoteInvalid) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{str(path)!a} is no checkpoint ({why}): give a copy of a .ckpt file") from error
+    return note
 
 
 def _existing(audit: Path, where: Any) -> Any:

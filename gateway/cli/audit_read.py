@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import shutil
 import sys
 import time
@@ -139,7 +140,7 @@ def tail(
     home: Root = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """The newest records, and with -f those to come."""
+    """The newest records, and with -f those to come, as long as somebody reads them."""
     from gateway.audit_tools.query import Query
     from gateway.audit_tools.tail import Follower
 
@@ -157,7 +158,8 @@ def tail(
             sys.stdout.flush()
             if not follow:
                 return
-            time.sleep(POLL_S)
+            if _read_no_more(POLL_S):
+                return
             found = follower.fresh()
     except KeyboardInterrupt:
         return
@@ -190,6 +192,13 @@ def export(
             written += 1
             if progress is not None and written % 1_000 == 0:
                 progress(0, 0, written)
+
+
+def _read_no_more(seconds: float) -> bool:
+    """Waits so long, or until nobody is left to read standard output, as after `| head`."""
+    reader = select.poll()
+    reader.register(sys.stdout.fileno(), 0)
+    return bool(reader.poll(seconds * 1000))
 
 
 # shared with the commands beside these
