@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.policy_change import apply, diff
+from gateway.cli.policy_replay import explain, impact, unused
 from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled, table
 from gateway.cli.scaffold import scaffold
 
@@ -15,6 +16,9 @@ app = typer.Typer(help="The policy files: check them, apply them, see what is in
 
 app.command()(apply)
 app.command()(diff)
+app.command()(explain)
+app.command()(impact)
+app.command()(unused)
 app.command()(scaffold)
 
 
@@ -94,48 +98,6 @@ def run_tests(
 
 
 @app.command()
-def explain(
-    tool: Annotated[str, typer.Argument(help="The tool that would be called.")],
-    arguments: Annotated[str, typer.Argument(help="The arguments, as JSON.")] = "{}",
-    principal: Annotated[str, typer.Option("--as", help="Who would call it.")] = "",
-    on_behalf_of: Annotated[str | None, typer.Option("--for", help="On whose behalf.", show_default=False)] = None,
-    facts: Annotated[str, typer.Option("--facts", help="Facts by name, as JSON.")] = "{}",
-    policies: Policies = DEFAULT_POLICIES,
-    as_json: Json = False,
-) -> None:
-    """What would become of a call, step by step, and which line decides. For operators: never show it to a model."""
-    import json
-
-    from gateway.policy.loader import load
-    from gateway.policy_tools.dry import DryRun, Question
-    from gateway.policy_tools.present import verdict_as_json
-
-    try:
-        given = json.loads(facts)
-    except ValueError as error:
-        raise typer.BadParameter(f"--facts is not JSON: {error}") from error
-    with DryRun(load(policies, locked=False)) as run:
-        verdict = run.judge(Question(principal, tool, arguments, on_behalf_of, facts=given))
-    if as_json:
-        print_json(verdict_as_json(verdict))
-        return
-    for passed in verdict.passed:
-        typer.echo(f"  {styled('passed', 'good')}  {passed.step:12} {safe(passed.why)}")
-    colour = {"allow": "good", "deny": "bad", "escalate": "warn"}[verdict.decision]
-    typer.echo(f"{styled(verdict.decision.upper(), colour)} {safe(verdict.reason)}".rstrip())
-    refusal = verdict.refusal
-    if refusal is not None:
-        typer.echo(
-            f"  at step {int(refusal.step)} {refusal.step.name.lower()}: {safe(refusal.detail or refusal.message)}"
-        )
-        typer.echo(f"  the model reads: {safe(refusal.message)} {safe(refusal.suggestion)}")
-    for need in verdict.needs:
-        typer.echo(f"  needs {safe(need)}")
-    for rule in verdict.rules:
-        typer.echo(f"  decided by {rule}")
-
-
-@app.command()
 def lint(
     policies: Policies = DEFAULT_POLICIES,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 for warnings too.")] = False,
@@ -158,84 +120,6 @@ def lint(
         typer.echo("nothing to find" if not findings else f"{len(findings)} finding(s)")
     if any(finding.level == "error" for finding in findings) or (strict and findings):
         raise typer.Exit(1)
-
-
-Log = Annotated[
-    Path | None,
-    typer.Option("--log", help="The audit folder to replay. Default: the deployment's own.", show_default=False),
-]
-
-
-@app.command()
-def impact(
-    candidate: Annotated[Path, typer.Argument(help="The policy folder that would be applied.")],
-    log: Log = None,
-    policies: Policies = DEFAULT_POLICIES,
-    home: Root = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Show so many single calls.")] = 10,
-    as_json: Json = False,
-) -> None:
-    """Which recorded calls a candidate would decide otherwise. Exit code 1 if there are any."""
-    from gateway.policy.loader import load
-    from gateway.policy_tools.impact import impact as impact_of
-    from gateway.policy_tools.impact import recorded_calls
-    from gateway.settings import locate
-
-    audit = log or locate(policies, home).audit
-    found = impact_of(load(candidate, locked=False), recorded_calls(audit))
-    if as_json:
-        print_json(
-            {
-                "judged": found.judged,
-                "same": found.same,
-                "undecidable": dict(found.undecidable),
-                "changes": [
-                    {
-                        "call": change.call.call_id,
-                        "place": f"{change.call.origin}#{change.call.seq}",
-                        "tool": change.call.question.tool,
-                        "principal": change.call.question.principal,
-                        "before": change.call.decision,
-                        "after": change.after,
-                        "rule": change.rule or None,
-                    }
-                    for change in found.changes
-                ],
-            }
-        )
-    else:
-        typer.echo(
-            f"{found.judged} recorded calls judged again: {found.same} as before, {len(found.changes)} otherwise"
-        )
-        for (kind, tool, who, rule), count in found.groups():
-            word = styled(kind, "bad" if kind.startswith("deny") else "warn")
-            typer.echo(f"  {count:5}  {word}  {safe(tool)} by {safe(who)}{f'  ({rule})' if rule else ''}")
-        for change in found.changes[:limit]:
-            place = f"{safe(change.call.origin)}#{change.call.seq}"
-            typer.echo(styled(f"         {place}  {safe(change.call.call_id)}", "dim"))
-        for why, count in found.undecidable.most_common():
-            typer.echo(f"  {count:5}  undecidable: {safe(why)}")
-    if found.changes:
-        raise typer.Exit(1)
-
-
-@app.command()
-def unused(log: Log = None, policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Json = False) -> None:
-    """Grants and tools that no recorded call used: candidates for removal."""
-    from gateway.policy.loader import load
-    from gateway.policy_tools.impact import recorded_calls
-    from gateway.policy_tools.impact import unused as unused_in
-    from gateway.settings import locate
-
-    grants, tools = unused_in(load(policies, locked=False), recorded_calls(log or locate(policies, home).audit))
-    if as_json:
-        print_json({"grants": grants, "tools": tools})
-        return
-    for grant in grants:
-        typer.echo(f"  grant  {safe(grant)}")
-    for tool in tools:
-        typer.echo(f"  tool   {safe(tool)}")
-    typer.echo("every grant and tool was used" if not grants and not tools else "nobody used these in the log")
 
 
 @app.command()

@@ -33,7 +33,8 @@ _ORDER: Final = {("deny", "allow"): 0, ("deny", "escalate"): 1, ("escalate", "al
 class Recorded:
     """One call as the log has it: what was decided, or would have been by a gateway that only observed.
 
-    `argued` says that its arguments are recorded. `why_not` says why it cannot be judged again, if so.
+    `roles` are those the principal held, `rule` the line that decided. `argued` says that its arguments are recorded,
+    `why_not` why it cannot be judged again, if so.
     """
 
     origin: str
@@ -44,12 +45,17 @@ class Recorded:
     question: Question
     argued: bool
     why_not: str = ""
+    roles: tuple[str, ...] = ()
+    rule: str = ""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A call that the candidate would decide otherwise. `rule` is the line of the candidate that decides."""
+    """A call that the candidate would decide otherwise.
+
+    `rule` is the line of the candidate that decides, or the one that decided then and stops it no more.
+    """
 
     call: Recorded
     after: Decision
@@ -72,13 +78,19 @@ class Impact:
     undecidable: Counter[str] = field(default_factory=Counter)
 
     def groups(self) -> list[tuple[tuple[str, str, str, str], int]]:
-        """(before -> after, tool, principal, rule) and how many calls, riskiest and most frequent first."""
+        """(before -> after, tool, roles, rule) and how many calls, riskiest and most frequent first.
+
+        Somebody without a role stands for herself.
+        """
         counted = Counter(
-            (f"{c.call.decision} -> {c.after}", c.call.question.tool, c.call.question.principal, c.rule)
-            for c in self.changes
+            (f"{c.call.decision} -> {c.after}", c.call.question.tool, _who(c.call), c.rule) for c in self.changes
         )
         order = {f"{a} -> {b}": number for (a, b), number in _ORDER.items()}
         return sorted(counted.items(), key=lambda item: (order.get(item[0][0], 9), -item[1], item[0]))
+
+
+def _who(call: Recorded) -> str:
+    return ", ".join(call.roles) if call.roles else f"user:{call.question.principal}"
 
 
 def recorded_calls(audit_root: Path) -> Iterator[Recorded]:
@@ -86,23 +98,27 @@ def recorded_calls(audit_root: Path) -> Iterator[Recorded]:
     for origin in origins_in(audit_root):
         asked: set[str] = set()
         for stored in read_origin(audit_root, origin, marks=_DECIDED):
-            record = stored.record
-            if record is None:
+            call = read_recorded(origin, stored.seq, stored.record) if stored.record is not None else None
+            if call is None or call.call_id in asked:
                 continue
-            kind = record.get("kind")
-            if kind == "approval.requested":
-                yield _recorded(origin, stored.seq, record, "escalate", "")
-            elif kind == "call.denied" and record.get("asked"):
-                yield _recorded(origin, stored.seq, record, "deny", str(record.get("reason")))
-            elif (
-                kind == "call.intent"
-                and record["call"]["request_id"] is None
-                and record["call"]["call_id"] not in asked
-            ):
-                asked.add(record["call"]["call_id"])  # a retried call has an intent for each attempt
-                observed = record.get("observed") or {}
-                decision: Decision = observed.get("decision") or "allow"
-                yield _recorded(origin, stored.seq, record, decision, str(observed.get("reason") or ""))
+            if stored.record is not None and stored.record["kind"] == "call.intent":
+                asked.add(call.call_id)  # a retried call has an intent for each attempt
+            yield call
+
+
+def read_recorded(origin: str, seq: int, record: dict[str, Any]) -> Recorded | None:
+    """The call of a record that says what was decided; None for any other record."""
+    match record.get("kind"):
+        case "approval.requested":
+            return _recorded(origin, seq, record, "escalate", "")
+        case "call.denied" if record.get("asked"):
+            return _recorded(origin, seq, record, "deny", str(record.get("reason")))
+        case "call.intent" if record["call"]["request_id"] is None:
+            observed = record.get("observed") or {}
+            decision: Decision = observed.get("decision") or "allow"
+            return _recorded(origin, seq, record, decision, str(observed.get("reason") or ""))
+        case _:
+            return None
 
 
 def impact(candidate: PolicySet, calls: Iterable[Recorded]) -> Impact:
@@ -131,7 +147,7 @@ def impact(candidate: PolicySet, calls: Iterable[Recorded]) -> Impact:
             if verdict.decision == call.decision:
                 found.same += 1
             else:
-                rule = str(verdict.rules[0]) if verdict.rules else ""
+                rule = str(verdict.rules[0]) if verdict.rules else call.rule
                 found.changes.append(Change(call, verdict.decision, verdict.reason, rule))
     found.changes.sort(key=lambda change: (_ORDER.get(change.kind, 9), change.call.origin, change.call.seq))
     return found
@@ -171,7 +187,10 @@ def _recorded(origin: str, seq: int, record: dict[str, Any], decision: Decision,
     described = (record.get("observed") or {}).get("arguments") is not None
     argued = not described and not (record["kind"] == "call.denied" and reason in _OF_ACCESS)
     why_not = _why_not(record, decision, reason, described=described)
-    return Recorded(origin, seq, about["call_id"], decision, reason, question, argued, why_not)
+    roles = tuple(str(role) for role in about.get("roles") or ())
+    asked_by = [each.get("rule") for each in record.get("obligations") or ()]
+    rule = str(record.get("rule") or next(filter(None, asked_by), ""))
+    return Recorded(origin, seq, about["call_id"], decision, reason, question, argued, why_not, roles, rule)
 
 
 def _why_not(record: dict[str, Any], decision: Decision, reason: str, *, described: bool) -> str:

@@ -1,0 +1,107 @@
+"""What became of a call that was recorded, and what today's policy says of it: `toolgate policy explain ID`.
+
+The record says what was decided, by which line, under which policy (by digest). The call is then judged again, step by
+step: under the very set it was decided by, where that is what stands in the folder or what was applied last, else
+under what stands in the folder now, and it is said which. Where arguments were masked, nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, final
+
+from gateway.audit.intents import origins_in
+from gateway.audit.read import read_origin
+from gateway.domain.errors import PolicyError, UsageError
+from gateway.policy.policy_set import PolicySet
+from gateway.policy_tools.dry import DryRun, Verdict
+from gateway.policy_tools.impact import Recorded, read_recorded
+from gateway.policy_tools.nearest import nearest
+
+Under = Literal["the same policy", "the policy that was applied then", "today's policy, which is another"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One recorded call. `rule` and `grant` are lines of the policy with `digest`, as they were then."""
+
+    call: Recorded
+    time: str
+    digest: str
+    step: int | None
+    detail: str
+    rule: str
+    grant: str
+    contract: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`verdict` is None where the call cannot be judged again: `why_not` says why. `changes` would have allowed it."""
+
+    past: Past
+    under: Under
+    digest: str
+    verdict: Verdict | None
+    why_not: str
+    changes: tuple[str, ...]
+
+
+def find(audit_root: Path, named: str) -> Past | None:
+    """The call with this id, or the one that was parked under this request id; None if no log here has it."""
+    mark = f'"{named}"'.encode()
+    for origin in origins_in(audit_root):
+        for stored in read_origin(audit_root, origin, marks=(mark,)):
+            if stored.record is None:
+                continue
+            recorded = read_recorded(origin, stored.seq, stored.record)
+            if recorded is not None and named in (recorded.call_id, _request(stored.record)):
+                return _past(recorded, stored.record)
+    return None
+
+
+def explain(past: Past, now: PolicySet, then: PolicySet | None) -> Explanation:
+    """`now` is what stands in the policy folder, `then` what was applied last. Raises PolicyError if it is broken."""
+    under: Under = "today's policy, which is another"
+    policy = now
+    if past.digest == now.digest:
+        under = "the same policy"
+    elif then is not None and past.digest == then.digest:
+        under, policy = "the policy that was applied then", then
+    question = past.call.question
+    access = past.call.reason in ("unknown_tool", "not_granted", "deny_rule")  # decided before arguments are looked at
+    if past.call.why_not and not access:
+        return Explanation(past, under, policy.digest, None, past.call.why_not, ())
+    with DryRun(policy) as run:
+        try:
+            verdict = run.judge(question)
+        except (PolicyError, UsageError) as error:
+            return Explanation(past, under, policy.digest, None, str(error), ())
+        if not past.call.argued and verdict.reason not in ("unknown_tool", "not_granted", "deny_rule"):
+            why = "it would pass step 2 now, and its arguments were not recorded"
+            return Explanation(past, under, policy.digest, None, why, ())
+        return Explanation(past, under, policy.digest, verdict, "", nearest(run, question, verdict))
+
+
+def _request(record: dict[str, Any]) -> str | None:
+    found = record.get("request_id") or record["call"].get("request_id")
+    return found if isinstance(found, str) else None
+
+
+def _past(call: Recorded, record: dict[str, Any]) -> Past:
+    obligations = record.get("obligations") or []
+    rules = [str(each["rule"]) for each in obligations if isinstance(each, dict) and each.get("rule")]
+    step = record.get("step")
+    return Past(
+        call,
+        str(record.get("time", "")),
+        str(record["call"].get("policy_digest", "")),
+        step if isinstance(step, int) else None,
+        str(record.get("detail") or ""),
+        str(record.get("rule") or ", ".join(rules)),
+        str(record.get("grant") or ""),
+        str(record.get("contract") or ""),
+    )
