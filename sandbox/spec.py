@@ -106,6 +106,22 @@ class SandboxProfile:
             raise ProfileError("input_mib", "must fit into tmp_mib: inputs are written to /tmp/in")
         return cls(**values)  # type: ignore[arg-type]  # keys and types checked above
 
+    @classmethod
+    def json_schema(cls) -> dict[str, object]:
+        """What an editor can check of a profile (JSON Schema 2020-12); `from_mapping` checks the rest."""
+        properties: dict[str, object] = {
+            key: {"type": "integer" if _is_whole(key) else "number", "minimum": lowest, "maximum": highest}
+            for key, (lowest, highest) in _CEILINGS.items()
+        }
+        properties |= {key: {"type": "string", "minLength": 1} for key in ("name", "image")}
+        module = {"type": "string", "pattern": f"^{_MODULE.pattern}$"}
+        properties["runtime"] = {"enum": list(RUNTIMES), "default": RUNTIMES[0]}
+        properties["preload"] = {"type": "array", "items": module, "maxItems": MAX_PRELOAD, "default": []}
+        required = [field.name for field in fields(cls) if field.default is MISSING]
+        return {"title": cls.__name__, "type": "object", "properties": properties, "required": required} | {
+            "additionalProperties": False
+        }
+
     def pinned_to(self, image_id: str) -> SandboxSpec:
         """The specification of a run with exactly this image (`sha256:<64 hex>`)."""
         return SandboxSpec(profile=self, image_id=image_id, seccomp=seccomp_text(self.runtime))
@@ -120,8 +136,12 @@ def _modules(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _is_whole(key: str) -> bool:
+    return key not in {"deadline_s", "cpus"}
+
+
 def _amount(key: str, value: object, lowest: float, highest: float) -> float:
-    whole = key not in {"deadline_s", "cpus"}
+    whole = _is_whole(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ProfileError(key, "must be a number")
     if (whole and not isinstance(value, int)) or not math.isfinite(value):

@@ -129,18 +129,21 @@ def schema(
     """Write the JSON Schema of each document, so that editors complete and check policy files."""
     import json
 
+    from gateway.execute.profile import profile_schema
     from gateway.policy import documents
     from gateway.policy_tools.tables import Table
 
     folder.mkdir(parents=True, exist_ok=True)
+    schemas = {"profile": profile_schema()}
     models: dict[str, type[documents.Document]] = {
         "contract": documents.Contract,
         "settings": documents.Settings,
         "approvers": documents.Approvers,
         "table": Table,
     }
-    for name, model in models.items():
+    schemas |= {name: model.model_json_schema(by_alias=True) for name, model in models.items()}
+    for name, document in schemas.items():
         path = folder / f"{name}.schema.json"
-        path.write_text(json.dumps(model.model_json_schema(by_alias=True), indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         typer.echo(f"wrote {path}")
     typer.echo("first line of a contract: # yaml-language-server: $schema=<path>/contract.schema.json")

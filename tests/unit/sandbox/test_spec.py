@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sandbox import ProfileError, SandboxProfile
 from sandbox.spec import RUNSC_THREADS, RUNTIMES, seccomp_text
@@ -146,3 +149,21 @@ def test_the_digest_covers_what_a_run_may_use(change: dict[str, object]) -> None
     assert SandboxProfile.from_mapping(shipped(**change)).pinned_to(IMAGE_ID).digest != base.digest
     assert SandboxProfile.from_mapping(shipped()).pinned_to(IMAGE_ID).digest == base.digest
     assert SandboxProfile.from_mapping(shipped()).pinned_to("sha256:" + "b" * 64).digest != base.digest
+
+
+AMOUNTS = st.integers(-1, 20_000) | st.floats(-1, 20_000) | st.booleans() | st.none() | st.text(max_size=3)
+
+
+@given(st.dictionaries(st.sampled_from([*shipped(), "runtime", "preload", "network"]), AMOUNTS, max_size=4))
+def test_what_an_editor_calls_wrong_is_wrong(changes: dict[str, object]) -> None:
+    document = shipped(**changes)
+    if not jsonschema_rs.is_valid(SandboxProfile.json_schema(), document):
+        with pytest.raises(ProfileError):
+            SandboxProfile.from_mapping(document)
+
+
+def test_an_editor_takes_the_shipped_profiles() -> None:
+    for path in SHIPPED.parent.glob("*.yaml"):
+        assert jsonschema_rs.is_valid(SandboxProfile.json_schema(), yaml.safe_load(path.read_text())), path
+    assert not jsonschema_rs.is_valid(SandboxProfile.json_schema(), shipped(network="bridge"))
+    assert not jsonschema_rs.is_valid(SandboxProfile.json_schema(), shipped(memory_mib=10**9))
