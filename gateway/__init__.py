@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from gateway.domain.ids import Principal
+    from gateway.domain.scope import Scope
     from gateway.execute.registry import ToolRef
     from gateway.gateway import Gateway
     from gateway.integrations.openai import wrap as openai
@@ -36,6 +37,7 @@ __all__ = [
     "Gateway",
     "Principal",
     "Session",
+    "Scope",
     "ToolRef",
     "ToolCall",
     "openai",
@@ -67,6 +69,7 @@ _HOMES = {
     "gateway.shapes.outgoing": ("RequestRefused",),
     "gateway.shapes.incoming": ("ResponseRefused",),
     "gateway.domain.ids": ("Principal",),
+    "gateway.domain.scope": ("Scope",),
     "gateway.domain.call": ("ToolCall", "Outcome", "Released", "Denied", "Parked", "Unknown"),
     "gateway.execute.registry": ("ToolRef",),
     "gateway.validate.facts": ("FactContext",),

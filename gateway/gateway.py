@@ -22,6 +22,7 @@ from gateway.audit.port import Log
 from gateway.domain.errors import ContractMismatch, PolicyError, ToolgateError, UsageError
 from gateway.domain.event import DenialsCoalesced, Event, PolicyLoaded, PolicyRefused, ProcessStarted, ProcessStopped
 from gateway.domain.ids import Principal, check_id, new_id
+from gateway.domain.scope import Scope
 from gateway.execute.registry import ToolRef
 from gateway.follow import Follower
 from gateway.observe import permission
@@ -229,11 +230,13 @@ class Gateway:
         conversation: str | None = None,
         on_behalf_of: Principal | None = None,
         defer: Defer = "answer",
+        scope: Scope | None = None,
     ) -> Session:
         """One conversation of one authenticated principal.
 
         `defer` says what happens to a call that waits for a person: `answer` tells the model that it is pending,
-        `pause` holds the whole turn back until it is decided.
+        `pause` holds the whole turn back until it is decided. `scope` narrows the session to a task: fewer tools, or
+        bounds on their arguments, and never more than the principal has.
         """
         if type(principal) is not Principal:
             raise UsageError(f"a session belongs to a Principal, not to a {type(principal).__name__}")
@@ -241,8 +244,12 @@ class Gateway:
             raise UsageError(f"a principal acts on behalf of a Principal, not of a {type(on_behalf_of).__name__}")
         if defer not in ("answer", "pause"):
             raise UsageError(f"`defer` is 'answer' or 'pause', not {defer!r}")
+        if scope is not None:
+            if type(scope) is not Scope:
+                raise UsageError(f"a session is narrowed by a Scope, not by a {type(scope).__name__}")
+            self._policy.stages.validate.check_scope(scope)
         name = check_id("a conversation id", conversation) if conversation is not None else new_id("conversation")
-        return Session(self._engine, principal, name, on_behalf_of, defer)
+        return Session(self._engine, principal, name, on_behalf_of, defer, scope)
 
     @staticmethod
     def openai(client: C, session: Session) -> C:

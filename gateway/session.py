@@ -26,6 +26,7 @@ from gateway.domain.event import Event
 from gateway.domain.ids import Principal, new_id
 from gateway.domain.instant import Clock
 from gateway.domain.keyed import DigestKey
+from gateway.domain.scope import Scope, together
 from gateway.domain.waits import Waits
 from gateway.execute.stage import CURRENT
 from gateway.pipeline import Passage, Stages
@@ -63,7 +64,6 @@ class Policy:
 
     stages: Stages
     tools: ToolLists
-    visible: Callable[[str], tuple[str, ...]]
     desk: Desk
     inline: frozenset[str]
     turns_per_run: int
@@ -107,12 +107,15 @@ class Session:
         conversation: str,
         on_behalf_of: Principal | None,
         defer: Defer,
+        scope: Scope | None = None,
     ) -> None:
         self._engine = engine
         self.principal = principal
         self.conversation = conversation
         self.on_behalf_of = on_behalf_of
         self.defer = defer
+        self.scope = scope
+        self._scopes = () if scope is None else (scope,)
 
     def tools(
         self,
@@ -128,7 +131,7 @@ class Session:
         newest is listed, or one of `called`: what the conversation has called before. Nothing here adds a right.
         """
         policy = self._engine.policy()
-        names = policy.tools.subset(policy.visible(self.principal.id), tags, only, called)
+        names = policy.tools.subset(self.visible(policy), tags, only, called)
         return policy.tools.render(names, format)
 
     def tool_cost(self, format: Format = "chat", **subset: Any) -> ToolCost:
@@ -209,7 +212,11 @@ class Session:
 
         return await run(self, client, **request)
 
-    # what the loop needs beside
+    # what the loop and the wrapped client need beside
+
+    def visible(self, policy: Policy) -> tuple[str, ...]:
+        """The tools there are in this session, under that policy."""
+        return policy.stages.authorize.visible(self.principal, self._scopes)
 
     @property
     def engine(self) -> Engine:
@@ -259,7 +266,8 @@ class Session:
             raw = RawCall(self._context(policy, named, named), "", b"")
             return await Passage(raw, policy.stages, waits).deny(found)
         by_us = found.tool == policy.deliver_with
-        ctx = self._context(policy, found.provider_call_id, request_id, fallback=by_us)
+        made_in = found.scopes if isinstance(found, Resumable) else ()
+        ctx = self._context(policy, found.provider_call_id, request_id, fallback=by_us, made_in=made_in)
         raw = RawCall(ctx, found.tool, b"")
         if isinstance(found, Resumable):
             redeemed = Passage(RawCall(raw.ctx, found.tool, found.arguments), policy.stages, waits)
@@ -270,13 +278,24 @@ class Session:
         return await Passage(raw, policy.stages, waits).deny(found.refusal)
 
     def _context(
-        self, policy: Policy, provider_call_id: str, request_id: str | None = None, *, fallback: bool = False
+        self,
+        policy: Policy,
+        provider_call_id: str,
+        request_id: str | None = None,
+        *,
+        fallback: bool = False,
+        made_in: tuple[Scope, ...] = (),
     ) -> CallContext:
-        """Who asks comes from the host (I14); inside a running tool, from the call that runs it."""
+        """Who asks comes from the host (I14); inside a running tool, from the call that runs it.
+
+        `made_in`: the scopes in which the call was made, when it is resumed. This session's own hold too.
+        """
         running = CURRENT.get()
         if running is not None:
             digest = policy.stages.digest
-            return running.ctx.nested(new_id("call"), provider_call_id, digest, running.held_keys, fallback=False)
+            return running.ctx.nested(
+                new_id("call"), provider_call_id, digest, running.held_keys, fallback=False, scopes=self._scopes
+            )
         return CallContext(
             new_id("call"),
             provider_call_id,
@@ -288,6 +307,7 @@ class Session:
             self._engine.clock.monotonic_ns(),
             request_id=request_id,
             fallback=fallback,
+            scopes=together((*made_in, *self._scopes)),
         )
 
     def _answers(self, asked: Asked, outcomes: list[Outcome]) -> list[dict[str, Any]]:

@@ -325,7 +325,6 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
     return Policy(
         stages=stages,
         tools=ToolLists(contracts),
-        visible=grants.visible,
         desk=Desk(runtime.store, rules, sealer=runtime.keys, clock=runtime.clock, newest_log_ns=newest),
         inline=frozenset(tool for tool, each in contracts.items() if each.execution.inline),
         turns_per_run=settings.loop.turns_per_run,

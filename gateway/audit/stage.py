@@ -108,6 +108,7 @@ class Record:
             ctx.request_id,
             ctx.policy_digest,
             roles,
+            tuple(orjson.Fragment(scope.spelled) for scope in ctx.scopes),
         )
 
     async def event(self, event: Event, waits: Waits) -> Position:

@@ -14,6 +14,7 @@ from gateway.authorize.grants import DeniedByRule, Granted, Grants, NotGranted
 from gateway.domain.call import AuthorizedCall, ContractRef, ParsedCall
 from gateway.domain.decision import TOOL_NOT_AVAILABLE, USE_THE_LIST, Provenance, ReasonCode, Refusal, Step
 from gateway.domain.ids import Principal
+from gateway.domain.scope import Scope, covered
 from gateway.policy.casbin_files import Action
 
 
@@ -38,6 +39,8 @@ class Authorize:
             may_see = self._grants.decide(principal_id, call.tool, "see")
             if not isinstance(may_see, Granted):
                 return _refused(may_see, "see")
+        if ctx.scopes and not covered(ctx.scopes, call.tool):
+            return _refusal(ReasonCode.OUT_OF_SCOPE, "the session's scope does not have it")
         return AuthorizedCall(ctx, call, contract, may_call.row)
 
     def regardless(self, call: ParsedCall) -> AuthorizedCall | None:
@@ -45,9 +48,10 @@ class Authorize:
         contract = self._contracts.get(call.tool)
         return None if contract is None else AuthorizedCall(call.ctx, call, contract, Provenance("", 0))
 
-    def visible(self, principal: Principal) -> tuple[str, ...]:
-        """The tools for this principal's tool list, in a stable order (I7)."""
-        return self._grants.visible(principal.id)
+    def visible(self, principal: Principal, scopes: tuple[Scope, ...] = ()) -> tuple[str, ...]:
+        """The tools for this principal's tool list within `scopes`, in a stable order (I7)."""
+        names = self._grants.visible(principal.id)
+        return tuple(name for name in names if covered(scopes, name)) if scopes else names
 
     def roles(self, principal: Principal) -> tuple[str, ...]:
         return self._grants.roles_of(principal.id)

@@ -16,12 +16,16 @@ import orjson
 
 from gateway.domain.decision import Obligation
 from gateway.domain.errors import StateUnavailable
+from gateway.domain.scope import Scope
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Dossier:
-    """`effective` and `masked` are JSON texts of the arguments; `secrets` and `authority` name some of them."""
+    """`effective` and `masked` are JSON texts of the arguments; `secrets` and `authority` name some of them.
+
+    `scopes` are those under which the call was made, spelled, and under which it will be resumed.
+    """
 
     effective: str
     masked: str
@@ -29,6 +33,7 @@ class Dossier:
     authority: tuple[str, ...]
     facts: Mapping[str, object]
     obligations: Sequence[Mapping[str, object]]
+    scopes: tuple[str, ...]
     salt: str
 
     @classmethod
@@ -41,6 +46,7 @@ class Dossier:
         authority: Sequence[str],
         facts: Mapping[str, object],
         obligations: Sequence[Obligation],
+        scopes: Sequence[Scope] = (),
     ) -> Self:
         return cls(
             effective.decode(),
@@ -49,6 +55,7 @@ class Dossier:
             tuple(authority),
             facts,
             [as_record(obligation) for obligation in obligations],
+            tuple(scope.spelled for scope in scopes),
             secrets.token_hex(16),
         )
 
@@ -67,6 +74,7 @@ class Dossier:
                 tuple(found["authority"]),
                 found["facts"],
                 found["obligations"],
+                tuple(found["scopes"]),
                 found["salt"],
             )
         except (KeyError, TypeError) as error:

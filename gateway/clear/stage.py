@@ -37,9 +37,11 @@ from gateway.clear.request import (
 from gateway.clear.store import RequestStore
 from gateway.domain.call import ClearedCall, Parked, ShapedCall, ValidatedCall
 from gateway.domain.decision import Obligation, Permit, ReasonCode, Refusal
+from gateway.domain.errors import StateUnavailable
 from gateway.domain.event import ApprovalRequested, Subject
 from gateway.domain.ids import Principal, new_id
 from gateway.domain.instant import NS, Clock, Instant
+from gateway.domain.scope import Scope
 from gateway.domain.waits import Waits
 from gateway.state.budgets import Exceeded
 
@@ -82,6 +84,7 @@ class Resumable:
     arguments: bytes
     provider_call_id: str
     conversation: str
+    scopes: tuple[Scope, ...]
 
 
 @final
@@ -184,7 +187,9 @@ class Clear:
             return refusals.spent(BURNT, "it is marked as spent: this database was restored from a backup")
         if request.state == PENDING and request.sealed_wire is not None:
             wire = self._sealer.unseal(request.sealed_wire, wire_place(request.digest, request.provider_call_id))
-            return Resumable(request_id, binding.tool, wire, request.provider_call_id, binding.conversation)
+            return Resumable(
+                request_id, binding.tool, wire, request.provider_call_id, binding.conversation, self._scopes(request)
+            )
         content = None
         if request.state == DONE and request.sealed_verdict is not None:
             content = self._sealer.unseal(
@@ -199,6 +204,13 @@ class Clear:
             content,
             self._ended(request),
         )
+
+    def _scopes(self, request: StoredRequest) -> tuple[Scope, ...]:
+        """Under which the request was made. Raises StateUnavailable."""
+        if request.sealed_dossier is None:
+            raise StateUnavailable(f"the row of request {request.binding.id!a} was changed by hand. It grants nothing.")
+        dossier = Dossier.decode(self._sealer.unseal(request.sealed_dossier, dossier_place(request.digest)))
+        return tuple(map(Scope.read, dossier.scopes))
 
     # without a grant
 
@@ -233,6 +245,7 @@ class Clear:
                 authority=contract.authority,
                 facts=shown,
                 obligations=obligations,
+                scopes=ctx.scopes,
             ).encode()
         except TypeError as error:
             return refusals.no(
@@ -318,8 +331,11 @@ class Clear:
         if display_digest(dossier) != bound.display_digest:
             return "what was displayed is not what was signed"
         # The bytes themselves, not the keyed digest: that one changes when the deployment's key is rotated.
-        if not hmac.compare_digest(Dossier.decode(dossier).effective.encode(), call.shaped.effective):
+        shown = Dossier.decode(dossier)
+        if not hmac.compare_digest(shown.effective.encode(), call.shaped.effective):
             return "the arguments differ"
+        if not {scope.spelled for scope in ctx.scopes}.issuperset(shown.scopes):
+            return "it is redeemed outside of the scope it was made in"
         now = {
             "tool": (call.contract.name, bound.tool),
             "contract or tool code": (call.contract.digest, bound.contract_digest),

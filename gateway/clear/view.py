@@ -70,6 +70,7 @@ class RequestView:
     arguments: tuple[Argument, ...]
     facts: tuple[tuple[str, str], ...]
     obligations: tuple[str, ...]
+    scopes: tuple[str, ...]
     needs: Needs
     votes: tuple[VoteView, ...]
 
@@ -102,6 +103,7 @@ def render(
         arguments=() if dossier is None else _arguments(dossier, reveal=reveal),
         facts=() if dossier is None else tuple((visible(k), visible_json(v)) for k, v in dossier.facts.items()),
         obligations=() if dossier is None else tuple(_obligation(found) for found in dossier.obligations),
+        scopes=() if dossier is None else tuple(map(visible, dossier.scopes)),
         needs=needs,
         votes=_votes(counted),
     )
@@ -125,6 +127,7 @@ def unreadable(request_id: str, state: str, note: str) -> RequestView:
         arguments=(),
         facts=(),
         obligations=(),
+        scopes=(),
         needs=Needs(0, confirmation=False),
         votes=(),
     )

@@ -169,6 +169,8 @@ def _print(view: RequestView) -> None:
         typer.echo(styled("  what the systems say:", "dim"))
         for name, value in view.facts:
             typer.echo(f"    {name} = {value}")
+    for scope in view.scopes:
+        typer.echo(f"  within the scope {scope}")
     for why in view.obligations:
         typer.echo(f"  because {why}")
     for vote in view.votes:

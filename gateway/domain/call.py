@@ -14,6 +14,7 @@ from gateway.domain.charge import Charge
 from gateway.domain.decision import Obligation, Permit, Provenance, Refusal, WouldBe
 from gateway.domain.ids import Principal
 from gateway.domain.instant import Instant
+from gateway.domain.scope import Scope, together
 
 
 class Reservation(Protocol):
@@ -38,7 +39,7 @@ class CallContext:
     """Who asks, where and when: fixed before step 0 and the same in every state.
 
     `id` is ours; `provider_call_id` is the model's and pairs the answer. `request_id` is set when this call redeems a
-    parked one. `depth` counts nesting: a call made inside a tool has its parent's depth + 1.
+    parked one. `depth` counts nesting: a call made inside a tool has its parent's depth + 1. `scopes` must all agree.
     """
 
     id: str
@@ -54,11 +55,22 @@ class CallContext:
     request_id: str | None = None
     held_keys: frozenset[str] = frozenset()
     fallback: bool = False
+    scopes: tuple[Scope, ...] = ()
 
     def nested(
-        self, call_id: str, provider_call_id: str, policy_digest: str, held_keys: frozenset[str], *, fallback: bool
+        self,
+        call_id: str,
+        provider_call_id: str,
+        policy_digest: str,
+        held_keys: frozenset[str],
+        *,
+        fallback: bool,
+        scopes: tuple[Scope, ...] = (),
     ) -> CallContext:
-        """A call made on behalf of this one: the same principal and conversation, one level deeper (I14)."""
+        """A call made on behalf of this one: the same principal and conversation, one level deeper (I14).
+
+        `scopes` are more of them, never fewer.
+        """
         return CallContext(
             call_id,
             provider_call_id,
@@ -73,6 +85,7 @@ class CallContext:
             None,
             held_keys,
             fallback,
+            together((*self.scopes, *scopes)),
         )
 
 

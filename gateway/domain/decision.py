@@ -39,6 +39,7 @@ class ReasonCode(StrEnum):
     UNKNOWN_TOOL = "unknown_tool"
     NOT_GRANTED = "not_granted"
     DENY_RULE = "deny_rule"
+    OUT_OF_SCOPE = "out_of_scope"
     # 3 limit
     RATE_LIMITED = "rate_limited"
     CALL_BUDGET = "call_budget"
@@ -50,6 +51,7 @@ class ReasonCode(StrEnum):
     GUARD = "guard"
     RULE = "rule"
     RULE_ERROR = "rule_error"
+    SCOPE_BOUND = "scope_bound"
     FACT_UNAVAILABLE = "fact_unavailable"
     EFFECT_HELD = "effect_held"
     BUSY = "busy"
@@ -78,6 +80,7 @@ _PUBLIC: dict[ReasonCode, str] = {
     ReasonCode.UNKNOWN_TOOL: "tool_not_available",
     ReasonCode.NOT_GRANTED: "tool_not_available",
     ReasonCode.DENY_RULE: "tool_not_available",
+    ReasonCode.OUT_OF_SCOPE: "tool_not_available",
     ReasonCode.BAD_CALL: "invalid_call",
     ReasonCode.BAD_JSON: "invalid_arguments",
     ReasonCode.SCHEMA: "invalid_arguments",
@@ -94,6 +97,7 @@ _PUBLIC: dict[ReasonCode, str] = {
     ReasonCode.KILL_SWITCH: "temporarily_unavailable",
     ReasonCode.TOOL_OFF: "temporarily_unavailable",
     ReasonCode.RULE: "not_allowed",
+    ReasonCode.SCOPE_BOUND: "not_allowed",
     ReasonCode.GUARD: "not_allowed",
 }
 

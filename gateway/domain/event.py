@@ -17,7 +17,8 @@ FORMAT_VERSION = 1
 class Subject:
     """The identity of a call: the same object in every record about it.
 
-    `roles` are those the principal holds under that policy, without `role:`, sorted and bounded.
+    `roles` are those the principal holds under that policy, without `role:`, sorted and bounded; `scopes` what the
+    session was narrowed to.
     """
 
     call_id: str
@@ -31,6 +32,7 @@ class Subject:
     request_id: str | None
     policy_digest: str
     roles: tuple[str, ...] = ()
+    scopes: tuple[object, ...] = ()
 
 
 @final

@@ -141,7 +141,7 @@ class _Guard:
         if not isinstance(body, dict):
             raise RequestRefused("the request is no JSON object")
         policy = self.session.engine.policy()
-        made = govern_request(api, body, policy.visible(self.session.principal.id), policy.tools, policy.requests)
+        made = govern_request(api, body, self.session.visible(policy), policy.tools, policy.requests)
         event = None
         if made.stripped or made.allowed:
             event = self.event(api, "sent", "", tuple(made.stripped), tuple(made.allowed))

@@ -66,6 +66,10 @@ class Charges:
     def __bool__(self) -> bool:
         return bool(self._charges)
 
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(charge.name for charge in self._charges)
+
     def of(
         self,
         ctx: CallContext,

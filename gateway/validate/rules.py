@@ -123,6 +123,12 @@ class CompiledRule:
         raise RuleError(str(value)[:300] if kind == cel.Type.ERROR else f"gave {kind.name()}, not bool")
 
 
+@lru_cache(maxsize=1024)
+def compiled_bound(text: str) -> CompiledRule:
+    """A bound of a task scope: hosts write the same few for many sessions. Raises PolicyError."""
+    return CompiledRule(text)
+
+
 def check_names(
     text: str,
     args: Mapping[str, Json] | frozenset[str],

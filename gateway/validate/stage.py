@@ -18,8 +18,9 @@ from gateway.domain.call import LimitedCall, ParsedCall, ShapedCall, ValidatedCa
 from gateway.domain.canonical import canonical
 from gateway.domain.charge import PLACES, Charge
 from gateway.domain.decision import Obligation, ReasonCode, Refusal, Step
-from gateway.domain.errors import StateUnavailable
+from gateway.domain.errors import PolicyError, StateUnavailable, UsageError
 from gateway.domain.keyed import DigestKey
+from gateway.domain.scope import Scope as TaskScope
 from gateway.domain.session_view import SessionView
 from gateway.domain.waits import Waits
 from gateway.validate import guards
@@ -29,7 +30,7 @@ from gateway.validate.described import described
 from gateway.validate.facts import FactContext, Facts, FactUnavailable
 from gateway.validate.guards import GuardRefused
 from gateway.validate.problems import MISSING, Problem
-from gateway.validate.rules import RuleError, Scope
+from gateway.validate.rules import CompiledRule, RuleError, Scope, check_names, compiled_bound
 
 MAX_EFFECTIVE_BYTES = 2 << 20  # twice what may be sent; with its facts it still fits into one record
 NOT_NOW = "This call could not be checked, so it was not made."
@@ -96,6 +97,7 @@ class Validate:
     ) -> ValidatedCall | Refusal:
         """Facts, guards, rules. The caller closes the capabilities of what it gets (`close`)."""
         contract = self._compiled[call.contract.name]
+        bounds = _bounds(call)
         found: dict[str, object] = {}
         if contract.facts:
             ctx = FactContext(call.ctx.principal, call.ctx.on_behalf_of, call.ctx.conversation)
@@ -112,7 +114,7 @@ class Validate:
                 charges = contract.charges.of(call.ctx, session, contract.fresh(call.effective), found, self._spell)
             except CannotCharge as fault:
                 return _uncountable(fault, told)
-            if "left" in contract.reads:
+            if "left" in _reads(contract, bounds):
                 left = await self._left(charges, waits)
         opened: dict[str, object] = {}
         if contract.guards:
@@ -132,7 +134,7 @@ class Validate:
                     facts=told,
                 )
         try:
-            judged = _by_rules(contract, call, session, found, told, left)
+            judged = _by_rules(contract, call, session, found, told, left, bounds)
         except BaseException:
             guards.close(opened)
             raise
@@ -170,6 +172,21 @@ class Validate:
         contract = self._compiled.get(call.tool)
         left_out = contract.personals if contract is not None else frozenset()
         return described({k: v for k, v in call.arguments.items() if k not in left_out}, self._key)
+
+    def check_scope(self, scope: TaskScope) -> None:
+        """Refuse a scope that names what this policy does not have. Raises UsageError."""
+        for tool in (*(scope.tools or ()), *scope.where):
+            if tool not in self._compiled:
+                raise UsageError(f"the scope names the tool {tool!r}, which has no contract")
+        for tool, bound in scope.where.items():
+            contract = self._compiled[tool]
+            try:
+                compiled_bound(bound)
+                check_names(
+                    bound, frozenset(contract.schema.properties), frozenset(contract.facts), contract.charges.names
+                )
+            except PolicyError as error:
+                raise UsageError(f"the scope's bound of {tool!r}: {error.message}") from error
 
     def secret_values(self, call: ShapedCall) -> tuple[object, ...]:
         """The values of the call's secret parameters, for whoever must keep them from coming back out."""
@@ -227,9 +244,13 @@ def _by_rules(
     found: dict[str, object],
     told: dict[str, object],
     left: dict[str, float],
+    bounds: tuple[CompiledRule, ...],
 ) -> tuple[Obligation, ...] | Refusal:
-    """What must be cleared, or the first rule that denies. Every rule is asked: a later denial beats an escalation."""
-    if not contract.rules:
+    """What must be cleared, or the first rule that denies. Every rule is asked: a later denial beats an escalation.
+
+    The bounds of a scope come last: they can only deny.
+    """
+    if not contract.rules and not bounds:
         return contract.always
     ctx = call.ctx
     read = call.effective + orjson.dumps(found) if found else call.effective
@@ -240,7 +261,7 @@ def _by_rules(
         ctx.on_behalf_of,
         session,
         ctx.at,
-        reads=contract.reads,
+        reads=_reads(contract, bounds),
         size=len(read),
         items=read.count(b",") + 1,
         left=left,
@@ -256,7 +277,37 @@ def _by_rules(
             return _denied(rule, told)
         why = rule.rule.tell_people or rule.rule.tell_model
         obligations.append(Obligation(contract.escalation, why, rule.source))
+    for bound in bounds:
+        refusal = _beyond(bound, scope, contract, told)
+        if refusal is not None:
+            return refusal
     return tuple(obligations)
+
+
+def _bounds(call: ShapedCall) -> tuple[CompiledRule, ...]:
+    tool = call.contract.name
+    return tuple(compiled_bound(each.where[tool]) for each in call.ctx.scopes if tool in each.where)
+
+
+def _reads(contract: CompiledContract, bounds: tuple[CompiledRule, ...]) -> frozenset[str]:
+    return contract.reads.union(*(bound.reads for bound in bounds)) if bounds else contract.reads
+
+
+def _beyond(bound: CompiledRule, scope: Scope, contract: CompiledContract, told: dict[str, object]) -> Refusal | None:
+    try:
+        if bound.holds(scope):
+            return None
+        reason, why = ReasonCode.SCOPE_BOUND, bound.text
+    except RuleError as error:
+        reason, why = ReasonCode.RULE_ERROR, contract.quotable(str(error))
+    return Refusal(
+        Step.VALIDATE,
+        reason,
+        "This call goes beyond what this conversation is for.",
+        "Keep to what you were asked to do, or tell the user.",
+        f"the session's scope: {why}",
+        facts=told,
+    )
 
 
 def _uncountable(fault: CannotCharge, told: dict[str, object]) -> Refusal:
