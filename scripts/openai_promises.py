@@ -213,7 +213,10 @@ SECTIONS = (
             responses("tools among the input items filtered", "test_tools_hidden_among_the_input_items_are_filtered"),
             chat("web search as a parameter or a model", "test_the_web_search_of_chat_completions_is_taken_out"),
             responses("allowed by name and recorded", "test_what_the_policy_allows_by_name_leaves_and_is_recorded"),
-            line("free text governed with its grammar", "test_free_text_is_governed_by_its_grammar"),
+            line(
+                "free text governed with its grammar, a regular expression or Lark",
+                "test_free_text_is_governed_by_its_grammar",
+            ),
             line(
                 "free text through `dispatch`",
                 "test_free_text_is_answered_by_dispatch_in_its_own_shape",

@@ -16,6 +16,7 @@ from examples.scripted_openai.strict_schema import StrictSchemaError, check_root
 Api = Literal["chat", "responses"]
 
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
+LOOKS_AROUND = re.compile(r"\(\?<?[=!]|(?<!\\)[*+?}]\?")  # lookaround and lazy repeats: API guide, grammars
 MAX_NAME = 64  # API reference, FunctionDefinition.name
 MAX_TOOLS = 128  # API reference, tools
 # Tools that the provider runs itself; Responses only. Accepted here so that tests can see them arrive.
@@ -81,7 +82,27 @@ def _check_tool(tool: dict[str, object], at: str, api: Api) -> str:
     check_name(name, f"{at}.name")
     if kind == "function":
         _check_parameters(tool, name, at)
+    elif tool.get("format") is not None:
+        _check_format(as_object(tool["format"], f"{at}.format"), f"{at}.format", api)
     return name
+
+
+def _check_format(given: dict[str, object], at: str, api: Api) -> None:
+    """The form of a custom tool's text: any, or a grammar, which Chat Completions nests."""
+    kind = required_text(given, "type", f"{at}.type")
+    if kind not in ("text", "grammar"):
+        raise ApiError(f"Invalid value: '{kind}'.", param=f"{at}.type", code="invalid_value")
+    if kind == "text":
+        return
+    if api == "chat":
+        at = f"{at}.grammar"
+        given = as_object(required(given, "grammar", at), at)
+    syntax = required_text(given, "syntax", f"{at}.syntax")
+    if syntax not in ("lark", "regex"):
+        raise ApiError(f"Invalid value: '{syntax}'.", param=f"{at}.syntax", code="invalid_value")
+    definition = required_text(given, "definition", f"{at}.definition")
+    if not definition or (syntax == "regex" and LOOKS_AROUND.search(definition)):
+        raise ApiError(f"Invalid grammar in '{at}.definition'.", param=f"{at}.definition", code="invalid_grammar")
 
 
 def _check_parameters(function: dict[str, object], name: str, at: str) -> None:

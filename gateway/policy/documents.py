@@ -16,6 +16,7 @@ from gateway.domain.ids import check_id
 from gateway.policy.answer_documents import AnswerCheck as AnswerCheck
 from gateway.policy.answer_documents import OpenAISettings as OpenAISettings
 from gateway.policy.budget_documents import Budget, BudgetName, ValuePath
+from gateway.policy.free_text import MAX_GRAMMAR, check_free_text
 from gateway.policy.guard_documents import EmailGuard as EmailGuard
 from gateway.policy.guard_documents import Guard as Guard
 from gateway.policy.guard_documents import PathGuard as PathGuard
@@ -155,7 +156,10 @@ class Contract(Document):
     free_text: bool = Field(
         default=False,
         description="A custom tool: the model writes free text, which is the one parameter `input`. Its `pattern`, "
-        "from ^ to $, is sent as the grammar and enforced here.",
+        "from ^ to $, or `grammar` is sent with the tool and enforced here.",
+    )
+    grammar: Annotated[str, Field(min_length=1, max_length=MAX_GRAMMAR)] | None = Field(
+        default=None, description="Of free text: a grammar in Lark's syntax, LALR(1), that the whole text must fit."
     )
     hands_over: bool = Field(
         default=False, description="The conversation goes to a person: once the tool has run, `run()` stops."
@@ -205,8 +209,7 @@ class Contract(Document):
         if escalates and self.approval is not None and self.approval.when == "never":
             message = "`when: never` contradicts a rule with `otherwise: escalate`. Use `when: rules`"
             raise Misplaced(message, "approval", "when")
-        if self.free_text:
-            self._is_free_text()
+        check_free_text(self.parameters, self.grammar, free_text=self.free_text)
         return self
 
     def _may_offer(self, rule: Rule, index: int) -> None:
@@ -222,16 +225,6 @@ class Contract(Document):
         if rule.otherwise != "deny":
             raise Misplaced("`candidates` are offered by a rule that denies", "rules", index, "candidates")
 
-    def _is_free_text(self) -> None:
-        properties = self.parameters.get("properties")
-        field = properties.get("input") if isinstance(properties, dict) and len(properties) == 1 else None
-        if not isinstance(field, dict) or field.get("type") != "string" or self.parameters.get("required") != ["input"]:
-            message = "`free_text` needs exactly one parameter: `input`, of type string and required"
-            raise Misplaced(message, "parameters")
-        if not _is_whole(field.get("pattern", "^$")):
-            message = "the pattern of free text is the whole text's grammar: write it as ^(...)$"
-            raise Misplaced(message, "parameters")
-
     @property
     def clearance(self) -> Approval:
         """The approval block in force: high risk without one means one approver, always."""
@@ -244,16 +237,6 @@ class Contract(Document):
         """Whether a call may have to wait: for people, or for an earlier call that does."""
         escalates = any(rule.otherwise == "escalate" for rule in self.rules)
         return self.clearance.when == "always" or self.clearance.confirm or escalates or self.ordered
-
-
-def _is_whole(pattern: object) -> bool:
-    """True for a pattern from `^` to `$` without a choice outside of brackets, where neither would hold for all."""
-    if not isinstance(pattern, str):
-        return False
-    bare = re.sub(r"\\.|\[(?:\\.|[^\]])*\]", "", pattern, flags=re.DOTALL)  # neither escapes nor classes
-    while (inner := re.sub(r"\([^()]*\)", "", bare)) != bare:
-        bare = inner
-    return bare.startswith("^") and bare.endswith("$") and "|" not in bare and pattern.endswith("$")
 
 
 class LoopLimits(Document):

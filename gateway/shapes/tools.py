@@ -73,14 +73,16 @@ class ToolLists:
             self.unstrict[name] = wire.why_not
 
     def _free_text(self, name: str, contract: Contract) -> None:
-        """A custom tool. Its pattern is the grammar, written in the two ways of the two APIs."""
+        """A custom tool. Its grammar, or its pattern as one, is written in the two ways of the two APIs."""
         custom: dict[str, Any] = {"name": name, "description": contract.description.strip()}
         field: Any = contract.parameters["properties"]
         pattern = field["input"].get("pattern")
         chat: dict[str, Any] = {"type": "text"}
         responses = chat
-        if pattern is not None:
-            grammar = {"syntax": "regex", "definition": pattern[1:-1]}
+        if contract.grammar is not None or pattern is not None:
+            grammar = {"syntax": "lark", "definition": contract.grammar}
+            if contract.grammar is None:
+                grammar = {"syntax": "regex", "definition": pattern[1:-1]}
             chat, responses = {"type": "grammar", "grammar": grammar}, {"type": "grammar", **grammar}
         self._chat[name] = {"type": "custom", "custom": custom | {"format": chat}}
         self._responses[name] = {"type": "custom", **custom, "format": responses}

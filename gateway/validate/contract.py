@@ -13,6 +13,7 @@ from gateway.domain.masking import Masker, leaves
 from gateway.policy.budget_documents import Budget
 from gateway.policy.documents import Contract, Fact, Rule
 from gateway.validate.charges import Charges
+from gateway.validate.grammar import Grammar
 from gateway.validate.guards import Guards
 from gateway.validate.guards.network import Network
 from gateway.validate.rules import CompiledRule, check_names
@@ -54,6 +55,7 @@ class CompiledContract:
     always: tuple[Obligation, ...]
     escalation: str
     ask_user: Mapping[str, str]
+    grammar: Grammar | None
 
     @classmethod
     def build(
@@ -78,6 +80,7 @@ class CompiledContract:
             guards = Guards(contract.guards, roots or {}, network=network)
             _check_guarded(contract, schema)
             _check_keys(contract, schema)
+            grammar = Grammar(contract.grammar) if contract.grammar is not None else None
         except PolicyError as error:
             raise PolicyError(error.message, file=source.file, line=source.line) from error
         secrets = frozenset(contract.secrets)
@@ -98,6 +101,7 @@ class CompiledContract:
             always=_always(contract, Provenance(source.file, lines.get("approval", source.line), "approval")),
             escalation="approval" if contract.clearance.approvers else "confirmation",
             ask_user=contract.ask_user,
+            grammar=grammar,
         )
 
     @property

@@ -70,6 +70,8 @@ class Validate:
         value, simple = contract.schema.effective(parsed.arguments, simple=parsed.simple)
         if not contract.schema.accepts(value):
             return _misfit(contract, value)
+        if contract.grammar is not None and (why := contract.grammar.refuse(value["input"])) is not None:
+            return _not_in_grammar(why)
         effective = canonical(value, simple=simple)
         if len(effective) > MAX_EFFECTIVE_BYTES:
             return _TOO_LARGE
@@ -219,6 +221,11 @@ _TOO_LARGE = Refusal(
     f"With all defaults filled in the arguments have more than {MAX_EFFECTIVE_BYTES} bytes.",
     "Send less, or split the work into several calls.",
 )
+
+
+def _not_in_grammar(why: str) -> Refusal:
+    message = f"The text does not fit the tool's grammar: {why}."
+    return Refusal(Step.VALIDATE, ReasonCode.SCHEMA, message, "Write it again, by the grammar of the tool.")
 
 
 def _misfit(contract: CompiledContract, value: dict[str, Any]) -> Refusal:

@@ -210,18 +210,25 @@ def _runs(done: list[Any]) -> Any:
     return once
 
 
-def free(folder: Path) -> Bench:
+LARK = 'start: "SELECT" " " NAME\nNAME: /[a-z]+/\n'
+GRAMMARS = {"regex": "SELECT [a-z]+", "lark": LARK}
+
+
+def free(folder: Path, syntax: str) -> Bench:
     """`once` as a free-text tool of the form `SELECT <word>`."""
-    grammar = (
+    field = "{type: string, pattern: '^SELECT [a-z]+$'}" if syntax == "regex" else "{type: string}"
+    text = (
         "tool: once\ndescription: once one thing.\neffect: internal\nrisk: low\nfree_text: true\nparameters:\n"
-        "  type: object\n  properties:\n    input: {type: string, pattern: '^SELECT [a-z]+$'}\n  required: [input]\n"
+        f"  type: object\n  properties:\n    input: {field}\n  required: [input]\n"
     )
-    return Bench(folder, whole={"once": grammar}, functions={"once": _runs})
+    if syntax == "lark":
+        text += f"grammar: {json.dumps(LARK)}\n"
+    return Bench(folder, whole={"once": text}, functions={"once": _runs})
 
 
-@pytest.fixture
-def free_bench(tmp_path: Path) -> Iterator[Bench]:
-    with free(tmp_path) as made:
+@pytest.fixture(params=GRAMMARS)
+def free_bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with free(tmp_path, request.param) as made:
         yield made
 
 
@@ -246,10 +253,8 @@ def test_free_text_is_governed_by_its_grammar(free_bench: Bench, api: Api, how: 
         [answer] = answers(ended.messages).values()
         assert answer.get("error", {}).get("code") == code
         tool = next(each for each in model.sent[0]["tools"] if each["type"] == "custom")
-        if api == "chat":
-            assert tool["custom"]["format"]["grammar"] == {"syntax": "regex", "definition": "SELECT [a-z]+"}
-        else:
-            assert tool["format"] == {"type": "grammar", "syntax": "regex", "definition": "SELECT [a-z]+"}
+        sent = tool["custom"]["format"]["grammar"] if api == "chat" else tool["format"]
+        assert sent["definition"] == GRAMMARS[sent["syntax"]]
     assert bench.done == ["SELECT a"]
 
 
