@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.domain.ids import Principal
     from gateway.domain.scope import Scope
     from gateway.execute.registry import ToolRef
+    from gateway.execute.watch import CodeOutput
     from gateway.gateway import Gateway
     from gateway.integrations.openai import wrap as openai
     from gateway.loop import Finished, Stopped
@@ -43,6 +44,7 @@ __all__ = [
     "openai",
     "RequestRefused",
     "ResponseRefused",
+    "CodeOutput",
     "FactContext",
     "OpenedFile",
     "Outcome",
@@ -72,6 +74,7 @@ _HOMES = {
     "gateway.domain.scope": ("Scope",),
     "gateway.domain.call": ("ToolCall", "Outcome", "Released", "Denied", "Parked", "Unknown"),
     "gateway.execute.registry": ("ToolRef",),
+    "gateway.execute.watch": ("CodeOutput",),
     "gateway.validate.facts": ("FactContext",),
     "gateway.validate.beneath": ("OpenedFile",),
     "gateway.integrations.openai": ("openai",),

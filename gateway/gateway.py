@@ -24,6 +24,7 @@ from gateway.domain.event import DenialsCoalesced, Event, PolicyLoaded, PolicyRe
 from gateway.domain.ids import Principal, check_id, new_id
 from gateway.domain.scope import Scope
 from gateway.execute.registry import ToolRef
+from gateway.execute.watch import CodeOutput
 from gateway.follow import Follower
 from gateway.observe import permission
 from gateway.policy.loader import load
@@ -220,6 +221,13 @@ class Gateway:
         """
         found = (runner.artifact(sha256) for runner in self._runtime.runners.values())
         return next((content for content in found if content is not None), None)
+
+    def watch_code(self, watcher: Callable[[CodeOutput], None] | None) -> None:
+        """Tell `watcher` what sandboxed code prints, as it comes, in a thread of its own; None: nobody any more.
+
+        For operators: safe to print, not redacted, and never for an agent, which gets it after release.
+        """
+        self._runtime.watchers.watch(watcher)
 
     # conversations
 

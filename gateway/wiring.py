@@ -45,6 +45,7 @@ from gateway.execute.code import open_runners
 from gateway.execute.port import CodeRunner
 from gateway.execute.registry import Registry
 from gateway.execute.stage import Door, Execute, longest_s
+from gateway.execute.watch import Watchers
 from gateway.keys import Keys, check_apart
 from gateway.limit.counters import Counters
 from gateway.limit.stage import Limit
@@ -108,11 +109,13 @@ class Runtime:
     observe: bool
     runners: Mapping[str, CodeRunner]
     no_runner: Mapping[str, str]
+    watchers: Watchers
     created: tuple[str, ...]
 
     def close(self) -> None:
         """Sign the log and give everything back. Idempotent."""
         self.own_loop.close()
+        self.watchers.close()
         for runner in self.runners.values():
             runner.close()
         self.workers.close()
@@ -180,6 +183,7 @@ def open_runtime(
             observe=observe,
             runners=runners,
             no_runner=no_runner,
+            watchers=Watchers(),
             created=created,
         )
         undo.pop_all()
@@ -283,7 +287,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
     if observe is not None:
         doors = Uncontracted(doors, open_door())
         exits = Uncontracted(exits, open_exit(values=observe.arguments == "values"))
-    execute = Execute(runtime.registry, doors)
+    execute = Execute(runtime.registry, doors, runtime.watchers)
     rules = clearing_rules(policy, authorize, runtime.home, execute.sandbox_of)
     newest = newest_in(runtime.home)
     stages = Stages(

@@ -18,7 +18,7 @@ from typing import final
 
 from gateway.domain.errors import SettingsError
 from gateway.execute.pins import pinned_image
-from gateway.execute.port import Caller, CodeRun, CodeRunner
+from gateway.execute.port import Caller, CodeJob, CodeRun, CodeRunner
 from gateway.execute.stage import SandboxUnavailable
 from sandbox import DockerEngine, ProfileError, SandboxError, SandboxProfile, SandboxSpec
 from sandbox.host import HostFacts, host_facts
@@ -135,10 +135,10 @@ class CheckedRunner:
         self._guard = threading.Lock()
         self._holds = False
 
-    def run(self, code: str, deadline_s: float, caller: Caller, cancel: threading.Event, *, stateful: bool) -> CodeRun:
+    def run(self, job: CodeJob, cancel: threading.Event) -> CodeRun:
         if not self._holds:
             self._look()
-        return self._inner.run(code, deadline_s, caller, cancel, stateful=stateful)
+        return self._inner.run(job, cancel)
 
     def identity(self) -> dict[str, object]:
         return self._inner.identity()

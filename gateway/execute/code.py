@@ -7,16 +7,17 @@ long is refused at once. A session belongs to one principal in one conversation 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Mapping
-from typing import final
+from typing import BinaryIO, final
 
 import sandbox
 from gateway.execute.files import Files
 from gateway.execute.pins import pinned_image
-from gateway.execute.port import Caller, CodeRun
-from gateway.execute.stage import SandboxBusy, SandboxUnavailable
+from gateway.execute.port import Caller, CodeJob, CodeRun
+from gateway.execute.stage import SandboxBusy, SandboxInput, SandboxUnavailable
 
 PREVIEW_CHARS = 512
 INLINE_TEXT_BYTES = 2048  # a small text is worth more to the model than its digest
@@ -52,14 +53,13 @@ class SandboxRunner:
     def artifact(self, sha256: str) -> bytes | None:
         return self._files.get(sha256)
 
-    def run(self, code: str, deadline_s: float, caller: Caller, cancel: threading.Event, *, stateful: bool) -> CodeRun:
-        source = code.encode("utf-8")
+    def run(self, job: CodeJob, cancel: threading.Event) -> CodeRun:
         try:
-            with self._turns.place(caller.principal, patience_s=TURN_S, cancel=cancel):
-                if stateful:
-                    result = self._in_session().run(_key(caller), source, deadline_s=deadline_s, cancel=cancel)
-                else:
-                    result = self._waiting().run(source, deadline_s=deadline_s, cancel=cancel)
+            with self._turns.place(job.caller.principal, patience_s=TURN_S, cancel=cancel):
+                inputs = {name: _content(name, file) for name, file in job.inputs.items()}
+                result = self._result(job, inputs, cancel)
+        except sandbox.InputRefused as refused:
+            raise SandboxInput(str(refused)) from refused
         except sandbox.SandboxOverloaded as full:
             raise SandboxBusy(str(full)) from full
         except sandbox.SandboxError as fault:
@@ -70,9 +70,21 @@ class SandboxRunner:
         return CodeRun(
             result.succeeded,
             f"code_{result.verdict.value.removeprefix('code_')}",
-            _told(result, files, stateful=stateful),
-            {**self.identity(), **_evidence(result, files), "session": self.mark(caller) if stateful else None},
+            _told(result, files, stateful=job.stateful),
+            {
+                **self.identity(),
+                **_evidence(result, files),
+                "inputs": [_named(name, content) for name, content in inputs.items()],
+                "session": self.mark(job.caller) if job.stateful else None,
+            },
         )
+
+    def _result(self, job: CodeJob, inputs: Mapping[str, bytes], cancel: threading.Event) -> sandbox.SandboxResult:
+        code, limit = job.code.encode("utf-8"), job.deadline_s
+        if not job.stateful:
+            return self._waiting().run(code, inputs=inputs, deadline_s=limit, cancel=cancel, hear=job.hear)
+        session = self._in_session()
+        return session.run(_key(job.caller), code, inputs=inputs, deadline_s=limit, cancel=cancel, hear=job.hear)
 
     def _described(self, artifact: sandbox.Artifact) -> dict[str, object]:
         described: dict[str, object] = {
@@ -136,6 +148,17 @@ def _evidence(result: sandbox.SandboxResult, files: list[dict[str, object]]) -> 
         "files": [{key: value for key, value in each.items() if key != "text"} for each in files],
         "detail": result.detail[:PREVIEW_CHARS],
     }
+
+
+def _content(name: str, file: BinaryIO) -> bytes:
+    try:
+        return file.read()
+    except (OSError, ValueError) as error:  # it grew beyond the guard's bound, or the call was given up meanwhile
+        raise SandboxInput(f"{name}: {error}") from error
+
+
+def _named(name: str, content: bytes) -> dict[str, object]:
+    return {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _key(caller: Caller) -> str:

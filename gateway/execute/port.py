@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import BinaryIO, Protocol, final
 
 
 @final
@@ -15,6 +16,23 @@ class Caller:
     principal: str
     on_behalf_of: str | None
     conversation: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CodeJob:
+    """What is to run: `code` for at most `deadline_s` seconds, in the caller's session if `stateful`.
+
+    `inputs` are open files by the name under which the code finds them. `hear`, where somebody watches, is told
+    `stdout` or `stderr` and a piece of safe text as it comes; it does not block.
+    """
+
+    code: str
+    deadline_s: float
+    caller: Caller
+    stateful: bool
+    inputs: Mapping[str, BinaryIO]
+    hear: Callable[[str, str], None] | None = None
 
 
 @final
@@ -34,8 +52,8 @@ class CodeRun:
 class CodeRunner(Protocol):
     """Runs code in one profile. Blocking. Raises SandboxUnavailable: then nothing ran, or nothing can be said."""
 
-    def run(self, code: str, deadline_s: float, caller: Caller, cancel: threading.Event, *, stateful: bool) -> CodeRun:
-        """Setting `cancel` ends the run and its container. `stateful`: in the caller's session, begun if need be."""
+    def run(self, job: CodeJob, cancel: threading.Event) -> CodeRun:
+        """Setting `cancel` ends the run and its container."""
         ...
 
     def identity(self) -> dict[str, object]:

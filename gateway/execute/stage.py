@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import json
 import threading
 import time
@@ -35,8 +36,9 @@ from gateway.domain.errors import ComponentFault, described
 from gateway.domain.waits import DeadlineExceeded, Waits
 from gateway.execute import words
 from gateway.execute.encode import Encoded, encode_result
-from gateway.execute.port import Caller, CodeRunner
+from gateway.execute.port import Caller, CodeJob, CodeRunner
 from gateway.execute.registry import Registered, Registry
+from gateway.execute.watch import Watchers
 from gateway.policy.documents import Execution
 from gateway.waiting import ToolEscaped, contained
 
@@ -65,6 +67,10 @@ class SandboxBusy(SandboxUnavailable):
     """There was no room for another run, so it was not begun."""
 
 
+class SandboxInput(SandboxUnavailable):
+    """The code or one of its files is too large or cannot be read, so nothing was run."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
@@ -90,9 +96,10 @@ class Door:
 class Execute:
     """The step. `doors` is built from the contracts; `registry` holds the host's functions."""
 
-    def __init__(self, registry: Registry, doors: Mapping[str, Door]) -> None:
+    def __init__(self, registry: Registry, doors: Mapping[str, Door], watchers: Watchers) -> None:
         self._registry = registry
         self._doors = doors
+        self._watchers = watchers
 
     def unready(self, tool: str) -> Refusal | None:
         """Why `tool` cannot be run in this process, or None. Asked before anything is claimed or promised."""
@@ -172,12 +179,17 @@ class Execute:
         runner = door.runner
         if runner is None:
             return _failed(call, "sandbox_unavailable", door.why_no_runner)
-        code, limit, stateful = arguments["code"], door.execution.deadline_s, door.execution.stateful
-        caller, cancel = asking(call.ctx), threading.Event()
+        opened = call.cleared.capabilities
+        inputs = {name: file for name, file in opened.items() if isinstance(file, io.BufferedReader)}
+        if inputs.keys() != opened.keys() or arguments.keys() - opened.keys() != {"code"}:
+            return _failed(call, "tool_failed", "an argument is neither the code nor a file for it")
+        limit, cancel = door.execution.deadline_s, threading.Event()
+        hear = self._watchers.listener(call.ctx, call.cleared.tool)
+        job = CodeJob(arguments["code"], limit, asking(call.ctx), door.execution.stateful, inputs, hear)
         try:
-            run = await waits.worker(
-                lambda: runner.run(code, limit, caller, cancel, stateful=stateful), limit + SANDBOX_GRACE_S
-            )
+            run = await waits.worker(lambda: runner.run(job, cancel), limit + SANDBOX_GRACE_S)
+        except SandboxInput as refused:
+            return _failed(call, "input_refused", str(refused))
         except SandboxBusy as full:
             return _failed(call, "sandbox_overloaded", str(full))
         except SandboxUnavailable as fault:

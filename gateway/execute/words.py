@@ -11,6 +11,7 @@ _SAID: dict[str, tuple[str, str]] = {
     "tool_failed": ("The tool failed.", "Try something else, or tell the user."),
     "sandbox_unavailable": ("Code cannot be run at the moment.", "Go on without it, or tell the user."),
     "sandbox_overloaded": ("There is no room to run this code now; it was not run.", "Try again in a moment."),
+    "input_refused": ("The code or a file for it is too large, or the file cannot be read.", "Use a smaller file."),
     "code_failed": ("The code ended with an error.", "Read what it printed and correct the code."),
     "code_timeout": ("The code ran too long and was stopped.", "Do less at a time."),
     "code_oom": ("The code used more memory than it may.", "Work on less data at a time."),

@@ -91,7 +91,7 @@ class Execution(Document):
 
     inline: bool = Field(default=False, description="Run a sync function on the caller's thread, without a deadline.")
     deadline_s: Seconds = 30.0
-    sandbox: Slug | None = Field(default=None, description="Profile in sandbox/: `code` runs in a container.")
+    sandbox: Slug | None = Field(default=None, description="Profile in sandbox/: a container for `code` and its files.")
     stateful: bool = Field(
         default=False, description="Variables and files live on between the calls of one conversation."
     )

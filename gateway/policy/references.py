@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.domain.errors import PolicyError
+from gateway.policy.boxed import unboxable
 from gateway.policy.budget_documents import Budget
 from gateway.policy.documents import Contract, Settings
 from gateway.policy.folder import SETTINGS
@@ -67,6 +68,8 @@ def _of_one(
         near = did_you_mean(execution.sandbox, profiles)
         message = f"there is no profile sandbox/{execution.sandbox}.yaml.{near}"
         return loaded.error(message, "execution", "sandbox")
+    if (unfit := unboxable(loaded.contract)) is not None:
+        return loaded.error(unfit[0], *unfit[1])
     if execution.fallback is None:
         return None
     why = _bad_fallback(loaded.contract, contracts)

@@ -17,7 +17,7 @@ from examples.scripted_openai import Call, CallTools, Rule, Say, Script, Scripte
 from gateway import Gateway, Session
 from gateway.domain.decision import ReasonCode, StopReason, public_code
 from gateway.execute.port import CodeRun
-from gateway.execute.stage import SandboxBusy, SandboxUnavailable
+from gateway.execute.stage import SandboxBusy, SandboxInput, SandboxUnavailable
 from gateway.loop import Ended, Finished, Stopped
 from gateway.office import Office
 from gateway.paused import Paused
@@ -138,6 +138,7 @@ CASES: dict[str, Case] = {
     "unknown_outcome": Case([tool(waits, name="look_up", effect="internal", execution=FAST)]),
     "sandbox_unavailable": Case(BOXED, RUN_CODE, box=SandboxUnavailable("the daemon is gone")),
     "sandbox_overloaded": Case(BOXED, RUN_CODE, box=SandboxBusy("no room")),
+    "input_refused": Case(BOXED, RUN_CODE, box=SandboxInput("data: too large")),
 } | {
     _ran(verdict).code: Case(BOXED, RUN_CODE, box=_ran(verdict)) for verdict in Verdict if verdict is not Verdict.OK
 }  # fmt: skip

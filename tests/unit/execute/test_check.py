@@ -16,7 +16,7 @@ import yaml
 
 from gateway.execute import check
 from gateway.execute.check import CheckedRunner, Checks, checked
-from gateway.execute.port import Caller, CodeRun
+from gateway.execute.port import Caller, CodeJob, CodeRun
 from gateway.execute.stage import SandboxUnavailable
 from sandbox.host import HostFacts
 from sandbox.self_check import Outcome, Probe
@@ -48,7 +48,7 @@ class Runner:
         self.ran = 0
         self.closed = False
 
-    def run(self, code: str, deadline_s: float, caller: Caller, cancel: threading.Event, *, stateful: bool) -> CodeRun:
+    def run(self, job: CodeJob, cancel: threading.Event) -> CodeRun:
         self.ran += 1
         return CodeRun(True, "ok", {}, {})
 
@@ -66,7 +66,7 @@ class Runner:
 
 
 def run(runner: CheckedRunner) -> CodeRun:
-    return runner.run("print(1)", 5, CALLER, threading.Event(), stateful=False)
+    return runner.run(CodeJob("print(1)", 5, CALLER, stateful=False, inputs={}), threading.Event())
 
 
 def test_a_result_is_read_back_where_it_was_made(tmp_path: Path) -> None:
