@@ -38,6 +38,7 @@ format: env ## Put the code in the house format
 
 bench: env ## Print what a governed call costs, with the rivals beside it
 	@$(DOCKER) $(PY) -m benchmarks.speed
+	@$(PY) -m benchmarks.policy
 
 boxbench: env ## Print what a sandboxed run costs, beside docker run and llm-sandbox
 	@$(DOCKER) $(PY) -m benchmarks.sandbox

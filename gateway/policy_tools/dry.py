@@ -136,8 +136,11 @@ class DryRun:
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
 
-    def judge(self, asked: Question) -> Verdict:
-        """Raises PolicyError for a question that cannot be asked, such as a missing fact."""
+    def judge(self, asked: Question, wire: bytes | None = None) -> Verdict:
+        """Raises PolicyError for a question that cannot be asked, such as a missing fact.
+
+        `wire`: the question's arguments as JSON, where somebody has them at hand.
+        """
         now = self._clock.now()
         behalf = Principal(asked.on_behalf_of) if asked.on_behalf_of is not None else None
         ctx = CallContext(
@@ -151,7 +154,7 @@ class DryRun:
             now.boot_ns,
             fallback=asked.fallback,
         )
-        parsed = self._parse(RawCall(ctx, asked.tool, asked.arguments))
+        parsed = self._parse(RawCall(ctx, asked.tool, asked.arguments if wire is None else wire))
         if isinstance(parsed, Refusal):
             return _denied(parsed)
         authorized = self._authorize(parsed)

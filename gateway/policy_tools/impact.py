@@ -7,9 +7,10 @@ counted as undecidable and never guessed.
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -18,12 +19,14 @@ import orjson
 from gateway.audit.intents import origins_in
 from gateway.audit.read import read_origin
 from gateway.domain.errors import PolicyError, UsageError
+from gateway.policy.collecting import without_collecting
 from gateway.policy.policy_set import PolicySet
 from gateway.policy_tools.dry import Decision, DryRun, Question
 
 # Denials that say something about the policy; the others were about load, limits, grants or faults.
 _OF_POLICY: Final = frozenset({"unknown_tool", "not_granted", "deny_rule", "schema", "guard", "rule", "rule_error"})
 _OF_ACCESS: Final = frozenset({"unknown_tool", "not_granted", "deny_rule"})  # denied before arguments were looked at
+_COLLECT_EVERY: Final = 50_000  # calls
 _DECIDED: Final = (b'"kind":"call.intent"', b'"kind":"call.denied"', b'"kind":"approval.requested"')
 _ORDER: Final = {("deny", "allow"): 0, ("deny", "escalate"): 1, ("escalate", "allow"): 2, ("allow", "escalate"): 3}
 
@@ -124,33 +127,37 @@ def read_recorded(origin: str, seq: int, record: dict[str, Any]) -> Recorded | N
 def impact(candidate: PolicySet, calls: Iterable[Recorded]) -> Impact:
     """Judge every call again. Raises PolicyError only where the candidate cannot be compiled."""
     found = Impact()
-    with DryRun(candidate) as run:
-        for call in calls:
-            if call.why_not:
-                found.undecidable[call.why_not] += 1
-                continue
-            try:
-                verdict = run.judge(replace(call.question, arguments=orjson.dumps(call.question.arguments)))
-            except (PolicyError, UsageError) as error:
-                found.undecidable[str(error)] += 1
-                continue
-            if not call.argued and verdict.reason not in _OF_ACCESS:
-                why = (
-                    f"{call.question.tool} is now granted to {call.question.principal}; the arguments are not recorded"
-                )
-                found.undecidable[why] += 1
-                continue
-            if verdict.reason == "fact_unavailable":
-                found.undecidable["the candidate asks for a fact that was not recorded"] += 1
-                continue
-            found.judged += 1
-            if verdict.decision == call.decision:
-                found.same += 1
-            else:
-                rule = str(verdict.rules[0]) if verdict.rules else call.rule
-                found.changes.append(Change(call, verdict.decision, verdict.reason, rule))
+    with DryRun(candidate) as run, without_collecting():
+        for number, call in enumerate(calls):
+            if number % _COLLECT_EVERY == _COLLECT_EVERY - 1:
+                gc.collect()  # by itself it would walk through the whole policy every few hundred calls
+            _judge(run, call, found)
     found.changes.sort(key=lambda change: (_ORDER.get(change.kind, 9), change.call.origin, change.call.seq))
     return found
+
+
+def _judge(run: DryRun, call: Recorded, found: Impact) -> None:
+    if call.why_not:
+        found.undecidable[call.why_not] += 1
+        return
+    try:
+        verdict = run.judge(call.question, orjson.dumps(call.question.arguments))
+    except (PolicyError, UsageError) as error:
+        found.undecidable[str(error)] += 1
+        return
+    if not call.argued and verdict.reason not in _OF_ACCESS:
+        why = f"{call.question.tool} is now granted to {call.question.principal}; the arguments are not recorded"
+        found.undecidable[why] += 1
+        return
+    if verdict.reason == "fact_unavailable":
+        found.undecidable["the candidate asks for a fact that was not recorded"] += 1
+        return
+    found.judged += 1
+    if verdict.decision == call.decision:
+        found.same += 1
+    else:
+        rule = str(verdict.rules[0]) if verdict.rules else call.rule
+        found.changes.append(Change(call, verdict.decision, verdict.reason, rule))
 
 
 def unused(policy: PolicySet, calls: Iterable[Recorded]) -> tuple[list[str], list[str]]:
