@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, final
 
+from gateway.alarm import alarm
 from gateway.audit.encode import encode
 from gateway.audit.errors import OriginBusy
 from gateway.audit.intents import LoggedCall, logged_calls
@@ -27,11 +28,11 @@ from gateway.clear.markers import SpentMarkers
 from gateway.clear.recovery import Finding, settle
 from gateway.clear.store import RequestStore
 from gateway.clock import SystemClock
-from gateway.domain.errors import SettingsError, UsageError
+from gateway.domain.errors import PolicyError, SettingsError, UsageError
 from gateway.domain.event import CallSettled, Event
 from gateway.keys import Keys
 from gateway.policy.documents import AuditSettings, WitnessSettings
-from gateway.policy.loader import load
+from gateway.policy.loader import load, read_settings
 from gateway.settings import Home, check_custody, locate
 from gateway.starting import enrolled_origins, one_start_at_a_time, reconcile_dead
 from gateway.state.database import Database
@@ -89,10 +90,22 @@ class Office:
         self.close()
 
     def record(self, *events: Event) -> None:
-        """Make events durable in the command line's origin. Raises AuditUnavailable."""
-        with _writing(self.home) as append:
+        """Make events durable in the command line's origin, and tell the witness. Raises AuditUnavailable."""
+        with _writing(self.home, self._witness()) as append:
             for event in events:
                 append(encode(event))
+
+    def _witness(self) -> WitnessSettings | None:
+        """The witness that settings.yaml names, as it stands; what people do at the command line never requires it.
+
+        Who must stop a gateway must not be stopped by a policy file that cannot be read, so that is only an alarm.
+        """
+        try:
+            named = read_settings(self.policies).audit.witness
+        except PolicyError as error:
+            alarm().warning("witness_unknown", fault=str(error), effect="what is recorded now is told to no witness")
+            return None
+        return named.model_copy(update={"required": False}) if named is not None else None
 
     def settle(self, call: LoggedCall, finding: Finding, *, by: str, why: str) -> bool:
         """Record what a person found out, then let go of what the call held. False if it held nothing.
@@ -109,11 +122,11 @@ class Office:
 
 
 @contextmanager
-def _writing(where: Home) -> Iterator[Callable[[bytes], Position]]:
+def _writing(where: Home, witness: WitnessSettings | None) -> Iterator[Callable[[bytes], Position]]:
     deadline = time.monotonic() + BUSY_S
     while True:
         try:
-            log = open_log(where, ORIGIN, SystemClock(), AuditSettings())
+            log = open_log(where, ORIGIN, SystemClock(), AuditSettings(witness=witness))
             break
         except OriginBusy:
             if time.monotonic() > deadline:

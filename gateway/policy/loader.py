@@ -129,5 +129,11 @@ def _stems(files: dict[str, bytes], folder: str) -> dict[str, str]:
     return {name[len(folder) : -len(YAML)]: name for name in files if name.startswith(folder)}
 
 
+def read_settings(path: str | Path) -> Settings:
+    """What settings.yaml says as it stands, whatever the other files are worth. Raises PolicyError."""
+    files = read_folder(path)
+    return checked(read_yaml(files[SETTINGS], file=SETTINGS), Settings) if SETTINGS in files else Settings()
+
+
 def _sha256(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()

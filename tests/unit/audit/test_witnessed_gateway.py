@@ -6,13 +6,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from typer.testing import CliRunner, Result
 
 from gateway.audit.damage import Kind
 from gateway.audit.errors import LogDamaged, NotRecorded, WitnessUnavailable
+from gateway.cli.app import app
 from gateway.domain.errors import PolicyError, SettingsError
 from gateway.office import verify_home
 from gateway.settings import locate
-from tests.support import ANA, gateway_with, one, open_gateway, result, tool
+from tests.support import ANA, gateway_with, one, open_gateway, reason, records, result, tool
 
 
 def look(n: int) -> int:
@@ -79,6 +82,47 @@ def test_c111_a_gateway_does_not_start_without_the_witness_it_requires(tmp_path:
     (witness / "gw.ckpt").write_bytes(kept)
     with open_gateway(tmp_path, LOOK) as gateway:
         result(one(gateway.session(ANA), "look", n=2))
+
+
+def _stop(base: Path) -> Result:
+    where = ["--policies", str(base / "policies"), "--home", str(base / "home")]
+    return CliRunner().invoke(app, ["kill", "on", "--by", "max", "--why", "now", *where])
+
+
+def test_c115_what_people_did_at_the_command_line_is_witnessed_too(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    witness.mkdir()
+    with gateway_with(tmp_path, LOOK, settings=_settings(witness)):
+        assert _stop(tmp_path).exit_code == 0
+    where = locate(tmp_path / "policies", tmp_path / "home")
+    report = verify_home(where, witness=str(witness))
+    (ours,) = (each for each in report.origins if each.origin == "command-line")
+    assert ours.pinned == ours.records == 1
+    shutil.rmtree(where.audit / "command-line")
+    (where.checkpoints / "command-line.ckpt").unlink()
+    (gone,) = (each for each in verify_home(where, witness=str(witness)).origins if each.origin == "command-line")
+    assert [damage.kind for damage in gone.damage] == [Kind.ROLLED_BACK]
+    said = _stop(tmp_path)  # the history that somebody removed is not begun anew, but calls are stopped all the same
+    assert "has seen" in str(said.exception)
+    with open_gateway(tmp_path, LOOK) as gateway:
+        assert reason(one(gateway.session(ANA), "look", n=1)) == "kill_switch"
+
+
+@pytest.mark.parametrize("spoil", ["witness gone", "policy unreadable"])
+def test_people_can_stop_a_gateway_without_witness_or_policy(tmp_path: Path, spoil: str) -> None:
+    witness = tmp_path / "witness"
+    witness.mkdir()
+    with gateway_with(tmp_path, LOOK, settings=_settings(witness, required=True)) as gateway:
+        if spoil == "witness gone":
+            shutil.rmtree(witness)
+        else:
+            (tmp_path / "policies" / "settings.yaml").write_text("audit: [")
+        with capture_logs() as said:
+            assert _stop(tmp_path).exit_code == 0
+        assert {"witness_failed", "witness_unknown"} & {each["event"] for each in said}
+        assert reason(one(gateway.session(ANA), "look", n=1)) == "kill_switch"
+    (thrown,) = records(tmp_path, "kill_switch.set", origin="command-line")
+    assert thrown["by"] == "max"
 
 
 @pytest.mark.parametrize("bad", [{"url": "http://x/"}, {"key": "a+b+c"}, {"url": "ftp://x"}])
