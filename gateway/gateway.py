@@ -8,6 +8,7 @@ messages += session.dispatch_sync(message.tool_calls)
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import threading
@@ -56,6 +57,7 @@ class Gateway:
         self._runtime = runtime
         self._blocking = Blocking(runtime.workers, runtime.own_loop)
         self._closed = False
+        self._pid = os.getpid()
         self._reloading = threading.Lock()
         self._follower: Follower | None = None
         self._engine = Engine(
@@ -130,6 +132,7 @@ class Gateway:
                 "whoever can write the log must not be able to write what it is checked against",
             )
         gateway._follower = Follower(Path(path), gateway.reload)
+        atexit.register(gateway._at_exit)  # after the log's own, so before it: exit functions run in reverse
         return gateway
 
     # tools
@@ -301,16 +304,25 @@ class Gateway:
 
     def close(self) -> None:
         """Record the stop, sign the log, give everything back. Idempotent."""
+        self._close("closed")
+
+    def _at_exit(self) -> None:
+        """A program that ends without closing: its stop is a record too. A forked child is not the program."""
+        if os.getpid() == self._pid:
+            self._close("exit")
+
+    def _close(self, reason: str) -> None:
         if self._closed:
             return
         self._closed = True
+        atexit.unregister(self._at_exit)
         if self._follower is not None:
             self._follower.close()
         try:
             self._runtime.epoch.gone(self._runtime.origin)
             for principal, conversation, count in self._runtime.breaker.drain():
                 self._note(DenialsCoalesced(principal, conversation, count))
-            self._note(ProcessStopped())
+            self._note(ProcessStopped(reason))
         finally:
             self._runtime.close()
 

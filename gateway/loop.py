@@ -20,7 +20,7 @@ from gateway.domain.call import Denied, Outcome, Parked, Released, ToolCall
 from gateway.domain.decision import ReasonCode, StopReason
 from gateway.domain.errors import AuditUnavailable, ComponentFault, UsageError
 from gateway.domain.event import AnswerChecked, LoopEnded
-from gateway.paused import Held, Paused, Progress, open_paused, pause
+from gateway.paused import Held, Paused, PausedRefused, Progress, open_paused, pause
 from gateway.shapes.answers import content, write_answer
 from gateway.shapes.calls import custom_ids
 from gateway.shapes.requests import check_pairs, check_params, read_items, request_body
@@ -90,6 +90,7 @@ class Stopped:
 
 
 Ended = Finished | Paused | Stopped
+MODEL_UNAVAILABLE, PAUSED_REFUSED = "model_unavailable", "paused_refused"  # how records name an end by exception
 
 
 class ModelUnavailable(ComponentFault):
@@ -129,7 +130,11 @@ async def run(
     if sum(given is not None for given in (messages, input, paused)) != 1:
         raise UsageError("give run() exactly one of messages=, input= and paused=")
     if paused is not None:
-        progress = open_paused(paused, session.engine.seal, _place(session))
+        try:
+            progress = open_paused(paused, session.engine.seal, _place(session))
+        except PausedRefused:
+            await _ended(session, PAUSED_REFUSED, 0, 0)
+            raise
         api = progress.format
     else:
         api = "chat" if input is None else "responses"
@@ -277,6 +282,7 @@ class _Loop:
         except UsageError:
             raise  # a wrapped client refuses a request as we do
         except Exception as error:
+            await _ended(session, MODEL_UNAVAILABLE, now.turns, now.calls)
             raise ModelUnavailable(error, now.items) from error
 
     def _create(self, create: Callable[..., Any], body: dict[str, Any]) -> Any:
@@ -347,10 +353,14 @@ class _Loop:
 
     async def _stop(self, reason: StopReason, said: str | None = None, *, for_person: str = "") -> Stopped:
         now, session = self._so_far, self._session
-        with suppress(AuditUnavailable):  # the record has raised its alarm, and a loop may always stop
-            await session.note(LoopEnded(session.principal.id, session.conversation, reason, now.turns, now.calls))
+        await _ended(session, reason, now.turns, now.calls)
         message = said or _TELL_USER.get(reason, _SORRY)
         return Stopped(reason, message, now.items, tuple(now.pending), now.turns, now.calls, for_person)
+
+
+async def _ended(session: Session, reason: str, turns: int, calls: int) -> None:
+    with suppress(AuditUnavailable):  # the record has raised its alarm, and a loop may always stop
+        await session.note(LoopEnded(session.principal.id, session.conversation, reason, turns, calls))
 
 
 def _place(session: Session) -> tuple[str, str | None, str]:

@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
 
+from gateway.audit.encode import clip
 from gateway.audit.stage import Record
 from gateway.clear.desk import Desk
 from gateway.clear.port import Sealer
@@ -22,7 +23,7 @@ from gateway.clear.stage import Resumable, Verdict
 from gateway.domain.call import CallContext, Outcome, Parked, RawCall, ToolCall
 from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step
 from gateway.domain.errors import StateUnavailable, UsageError
-from gateway.domain.event import Event
+from gateway.domain.event import Event, RequestGoverned
 from gateway.domain.ids import Principal, new_id
 from gateway.domain.instant import Clock
 from gateway.domain.keyed import DigestKey
@@ -143,13 +144,24 @@ class Session:
         return instructions(self.principal.id, self._engine.policy().stages.authorize.roles(self.principal))
 
     async def dispatch(self, tool_calls: Iterable[object]) -> list[dict[str, Any]]:
-        """Answer the tool calls of a model's message. Returns the messages to append, in the calls' own shape."""
-        asked = read_calls(tool_calls)
+        """Answer the tool calls of a model's message. Returns the messages to append, in the calls' own shape.
+
+        Raises UsageError for what is no message of a model's that could be answered; that is recorded.
+        """
+        try:
+            asked = read_calls(tool_calls)
+        except UsageError as unreadable:
+            await self.note(self._refused(unreadable))
+            raise
         return self._answers(asked, await self.judge(asked.calls))
 
     def dispatch_sync(self, tool_calls: Iterable[object]) -> list[dict[str, Any]]:
         """`dispatch` for programs without an event loop; works inside a running one too, and then blocks it."""
-        asked = read_calls(tool_calls)
+        try:
+            asked = read_calls(tool_calls)
+        except UsageError as unreadable:
+            self.note_sync(self._refused(unreadable))
+            raise
         return self._answers(asked, self.judge_sync(asked.calls))
 
     async def judge(self, calls: Sequence[ToolCall]) -> list[Outcome]:
@@ -315,6 +327,12 @@ class Session:
         if parked and self.defer == "pause":
             raise CallsParked(parked, tuple(outcomes))
         return write_answers(asked.format, outcomes, asked.custom)
+
+    def _refused(self, unreadable: UsageError) -> RequestGoverned:
+        """Calls that can be neither judged nor answered: whoever made them, the attempt is evidence."""
+        return RequestGoverned(
+            self.principal.id, self.conversation, "dispatch", "response_refused", clip(str(unreadable))
+        )
 
     def _awaited(self) -> Awaited:
         return Awaited(self._engine.workers, self._engine.own)

@@ -216,6 +216,8 @@ def test_a_model_out_of_reach_gives_back_what_was_done(bench: Bench) -> None:
     assert isinstance(caught.value.__cause__, openai.InternalServerError)
     assert bench.done == [("write_down", "a")]
     assert len(answers(caught.value.messages)) == 1
+    [ended] = bench.records("loop.ended")
+    assert (ended["reason"], ended["principal"], ended["turns"], ended["calls"]) == ("model_unavailable", "ana", 1, 1)
 
 
 # the final answer

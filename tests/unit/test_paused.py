@@ -241,7 +241,7 @@ def test_a_place_is_not_mistaken_for_another(data: Any) -> None:
 
 def test_no_changed_byte_is_believed(bench: Bench) -> None:
     paused = paused_run(bench, mixed(bench))
-    text, session = paused.dumps(), bench.session(defer="pause")
+    text, session, refused = paused.dumps(), bench.session(defer="pause"), 0
     for index in [*range(0, len(text), max(1, len(text) // 60)), len(text) - 1, len(text) - 3]:
         forged = text[:index] + ("A" if text[index] != "A" else "B") + text[index + 1 :]
         try:
@@ -250,6 +250,8 @@ def test_no_changed_byte_is_believed(bench: Bench) -> None:
             continue  # not even the form of one
         with pytest.raises(PausedRefused):
             run(session.run(object(), model="m", paused=loaded))
+        refused += 1
+    assert [each["reason"] for each in bench.records("loop.ended")] == ["paused_refused"] * refused
 
 
 @pytest.mark.parametrize("text", ["", "x", "toolgate-paused-1..", "toolgate-paused-2.W10=.W10=", "a.b.c.d", None, 5])

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from gateway import Principal
 from gateway.audit.stage import MAX_ROLES
 from gateway.domain.call import Parked, Released
 from gateway.domain.decision import ReasonCode
-from tests.support import ANA, ask, gateway_with, one, reason, records, tool, vote
+from gateway.domain.errors import UsageError
+from gateway.office import verify_home
+from gateway.settings import locate
+from tests.support import ANA, ask, gateway_with, one, policies_for, reason, records, tool, vote
 
 
 def pay(order: str, amount: int) -> str:
@@ -114,3 +122,51 @@ def test_an_approved_call_tells_its_whole_story(tmp_path: Path) -> None:
     assert outcome["result_bytes"] == len(b'"paid 5 for o-1"')
     assert "paid 5 for o-1" in outcome["preview"]
     assert set(outcome["steps_us"]) >= {"parse", "authorize", "limit", "validate", "clear", "record", "execute"}
+
+
+@pytest.mark.parametrize("how", ["awaited", "blocking"])
+def test_calls_that_can_be_neither_judged_nor_answered_are_evidence(tmp_path: Path, how: str) -> None:
+    bad = [{"id": "", "type": "function", "function": {"name": "pay", "arguments": "{}"}}]
+    with gateway_with(tmp_path, tool(pay)) as gateway:
+        session = gateway.session(ANA, conversation="c")
+        with pytest.raises(UsageError):
+            session.dispatch_sync(bad) if how == "blocking" else asyncio.run(session.dispatch(bad))
+    (refused,) = records(tmp_path, "request.governed")
+    assert (refused["principal"], refused["conversation"]) == ("ana", "c")
+    assert (refused["api"], refused["verdict"]) == ("dispatch", "response_refused")
+    assert "without a usable id" in refused["detail"]
+
+
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from tests.support import ANA, one, open_gateway, tool
+def pay(order: str, amount: int) -> str:
+    return "paid"
+gateway = open_gateway(Path(sys.argv[1]), tool(pay))
+one(gateway.session(ANA), "pay", order="o-1", amount=5)
+if sys.argv[2] == "forks":
+    child = os.fork()
+    if child == 0:
+        sys.exit(0)  # runs its exit functions, and is not the gateway's process
+    os.waitpid(child, 0)
+    one(gateway.session(ANA), "pay", order="o-2", amount=5)
+if sys.argv[2] == "fails":
+    raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize("how", ["ends", "fails", "forks"])
+def test_a_program_that_ends_without_closing_leaves_its_stop_in_the_log(tmp_path: Path, how: str) -> None:
+    policies_for(tmp_path, tool(pay))
+    program = [sys.executable, "-c", PROGRAM, str(tmp_path), how]
+    done = subprocess.run(program, cwd=Path.cwd(), check=False, capture_output=True, text=True)
+    assert done.returncode == (3 if how == "fails" else 0), done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(records(tmp_path, "call.outcome")) == (2 if how == "forks" else 1)
+    (stopped,) = records(tmp_path, "process.stopped")
+    assert stopped["reason"] == "exit"
+    assert records(tmp_path)[-1] == stopped
+    where = locate(tmp_path / "policies", tmp_path / "home")
+    (report,) = verify_home(where).origins
+    assert (report.ok, report.uncovered) == (True, 0)
