@@ -19,6 +19,8 @@ import gateway as toolgate
 from examples.scripted_openai import Call, CallTools, Rule, Say, Script, ScriptedOpenAI
 from gateway import Finished, Gateway, Principal, Session, Stopped
 from gateway.keys import create_approver_key, load_approver_key
+from gateway.policy.loader import load
+from gateway.policy_tools.lint import lint
 from tests.architecture.source import ROOT
 from tests.e2e.pages import blocks
 from tests.unit.loop_bench import Api, How, answers, each_api, each_way
@@ -78,6 +80,14 @@ def test_the_decision_table_of_a_page_is_what_is_decided(page: Path, tmp_path: P
             call |= {"function": {"name": tool, "arguments": arguments.replace(";", ",")}}
             [answer] = desk.session(f"row-{number}").dispatch_sync([call])
             assert decision(json.loads(answer["content"])) == expected, row
+
+
+@each_page
+def test_the_policy_of_a_page_leaves_lint_nothing_to_say(page: Path, tmp_path: Path) -> None:
+    with opened(page, tmp_path) as desk:
+        found = [(each.code, each.what) for each in lint(load(desk.folder / "policies"))]
+    # Handing over acts on the conversation, and no parameter says which.
+    assert [code for code, what in found if not what.startswith("hand_over acts")] == []
 
 
 @each_way

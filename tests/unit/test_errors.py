@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -243,6 +244,15 @@ def test_every_code_a_model_can_read_is_explained_on_the_page() -> None:
     assert set(rows) == known
     assert len(rows) == len(set(rows))
     assert set(on_the_page()) <= known
+
+
+def test_the_codes_that_the_instructions_name_are_codes_and_no_tool_is_named(tmp_path: Path) -> None:
+    with gateway_with(tmp_path, *ONE) as gateway:
+        text = gateway.session(ANA).instructions()
+    named = set(re.findall(r"`([a-z_]+)`", text)) - {"error", "code", "suggestion", "untrusted_result"}
+    assert named
+    assert named <= {public_code(each) for each in ReasonCode} | set(CASES)
+    assert "look_up" not in text
 
 
 # suggestions

@@ -11,6 +11,7 @@ from gateway.policy.policy_set import LoadedContract, PolicySet
 from gateway.policy_tools.lint.finding import Finding, in_contract
 from gateway.policy_tools.lint.patterns import at_setting
 from gateway.shapes.strict import to_wire
+from gateway.validate.schema import compile_schema
 
 SHORTEST_DESCRIPTION: Final = 40  # characters; fewer cannot say when to use a tool and when not
 _WHEN: Final = re.compile(
@@ -139,6 +140,10 @@ def _undescribed(loaded: LoadedContract, node: object, path: tuple[str | int, ..
             what = f"the parameter {name} of {loaded.contract.tool} is not described"
             mend = "describe it, with an example"
             yield in_contract(loaded, "warning", "parameter-undescribed", what, mend, *where, key=True)
+        if isinstance(schema, dict) and not _examples_fit(schema, loaded.contract.parameters.get("$defs")):
+            what = f"an example of {name} of {loaded.contract.tool} does not satisfy its own schema"
+            mend = "correct it: models are shown the first one when their value does not fit"
+            yield in_contract(loaded, "error", "example-does-not-fit", what, mend, *where, key=True)
         yield from _undescribed(loaded, schema, where)
     yield from _undescribed(loaded, node.get("items"), (*path, "items"))
 
@@ -153,3 +158,10 @@ def parallel(policy: PolicySet) -> Iterator[Finding]:
         place = at_setting(policy, "openai", "destructive_in_parallel")
         mend = "take destructive_in_parallel out, or name serialize_by and ordered in those contracts"
         yield Finding("warning", "parallel-destructive", place, what, mend)
+
+
+def _examples_fit(schema: Mapping[str, Any], definitions: object) -> bool:
+    alone = {name: value for name, value in schema.items() if name != "default"}  # a default belongs to a property
+    shape = alone | ({"$defs": definitions} if isinstance(definitions, dict) else {})
+    examples = schema.get("examples", ())
+    return not examples or all(map(compile_schema(shape, root_object=False).accepts, examples))

@@ -160,6 +160,7 @@ RESULT = "result:\n  schema: {type: object, properties: {pin: {type: string}}, r
             "tools/get_weather_backup.yaml",
             "The weather",
         ),
+        ("example-does-not-fit", replace(MAIL, "One line.", "One line., examples: [hi, '']"), MAIL, "subject: {type"),
         ("parameter-undescribed", replace(MAIL, ", description: One line.", ""), MAIL, "subject: {type"),
         (
             "not-strict",
