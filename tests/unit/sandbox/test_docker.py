@@ -1,4 +1,4 @@
-"""The life of a container when the daemon, the gateway or the caller fails (C099-C105)."""
+"""The life of a container when the daemon, the gateway or the caller fails (C076, C099-C105)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
+import requests.exceptions
 
 from sandbox import (
     DockerEngine,
     ImageNotPinned,
     InputRefused,
+    Pool,
     RunCancelled,
     Sandbox,
     SandboxRefused,
@@ -41,6 +44,7 @@ from tests.unit.sandbox.daemon import (  # noqa: F401
     daemon_fixture,
     gate_fixture,
     ready_fixture,
+    until,
 )
 
 pytestmark = pytest.mark.docker
@@ -233,3 +237,88 @@ def test_a_deadline_that_never_ends_is_refused(daemon: Daemon, deadline_s: float
 def test_a_caller_cannot_lengthen_the_deadline(daemon: Daemon) -> None:
     short = replace(daemon.spec, profile=replace(PROFILE, deadline_s=0.5))
     assert daemon.engine.run(short, b"import time; time.sleep(600)", deadline_s=600).verdict is Verdict.TIMEOUT
+
+
+def creating(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:
+    """The daemon makes the container; before its answer is used, `then` happens."""
+    real = docker.APIClient.create_container_from_config
+
+    def create(self: docker.APIClient, config: Any, name: str) -> Any:
+        made = real(self, config, name)
+        then()
+        return made
+
+    monkeypatch.setattr(docker.APIClient, "create_container_from_config", create)
+
+
+def test_c076_cancelled_during_create_nothing_starts_and_nothing_stays(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = threading.Event()
+    started: list[str] = []
+    creating(monkeypatch, cancel.set)
+    monkeypatch.setattr(docker.APIClient, "start", lambda self, container: started.append(container))
+    with pytest.raises(RunCancelled):
+        daemon.run("print('ran')", cancel=cancel)
+    assert (started, daemon.ours()) == ([], [])
+
+
+def test_c076_a_task_cancelled_during_create_leaves_no_container(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use() -> None:
+        loop, begun, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+        def then() -> None:
+            loop.call_soon_threadsafe(begun.set)
+            go_on.wait(30)
+
+        async with Sandbox(PROFILE, lock=daemon.lock, engine=daemon.engine) as box:
+            creating(monkeypatch, then)
+            task = asyncio.ensure_future(box.run("print('ran')"))
+            await begun.wait()
+            task.cancel()
+            loop.call_later(0, go_on.set)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert daemon.ours() == []
+
+    asyncio.run(use())
+
+
+def test_c076_a_container_whose_create_was_never_answered_is_reaped_after_its_lease(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon made it and the connection broke: nobody knows its id, but its labels say whose it is."""
+
+    def lost() -> None:
+        raise requests.exceptions.ConnectionError("connection reset")
+
+    creating(monkeypatch, lost)
+    with pytest.raises(SandboxUnavailable, match="connection reset"):
+        daemon.run("print('ran')")
+    (left,) = daemon.ours()
+    assert left["State"] == "created"  # never started
+    assert daemon.engine.reap() == []  # its lease runs: it might be another process's that is just starting
+    later = DockerEngine(owner=daemon.engine.owner, clock=lambda: time.time() + 86_400)
+    assert later.reap() == [left["Id"]]
+
+
+def test_c076_the_pool_reaps_what_a_broken_create_left_on_its_tick(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[None] = []
+
+    def lost_once() -> None:
+        if not failed:
+            failed.append(None)
+            raise requests.exceptions.ConnectionError("connection reset")
+
+    creating(monkeypatch, lost_once)
+    monkeypatch.setattr("sandbox.pool.TICK_S", 0.05)
+    engine = DockerEngine(owner=daemon.engine.owner, clock=lambda: time.time() - 86_400)  # its leases are over
+    with pytest.raises(SandboxUnavailable):
+        engine.run(daemon.spec, b"1")
+    assert len(daemon.ours()) == 1
+    with Pool(daemon.engine, daemon.spec, 0):
+        until(lambda: True if daemon.ours() == [] else None)
