@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final, overload
@@ -20,8 +21,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, final, overload
 from gateway.alarm import alarm
 from gateway.audit.encode import clip
 from gateway.audit.port import Log
+from gateway.domain.call import CallContext
 from gateway.domain.errors import ContractMismatch, PolicyError, ToolgateError, UsageError
-from gateway.domain.event import DenialsCoalesced, Event, PolicyLoaded, PolicyRefused, ProcessStarted, ProcessStopped
+from gateway.domain.event import (
+    DenialsCoalesced,
+    Event,
+    PolicyLoaded,
+    PolicyRefused,
+    ProcessStarted,
+    ProcessStopped,
+    Subject,
+)
 from gateway.domain.ids import Principal, check_id, new_id
 from gateway.domain.scope import Scope
 from gateway.execute.registry import ToolRef
@@ -33,11 +43,14 @@ from gateway.policy.policy_set import PolicySet
 from gateway.policy.signature import signature_mismatches
 from gateway.session import Defer, Engine, Policy, Session
 from gateway.settings import check_origin, default_origin, locate
+from gateway.state.epoch import Worker
 from gateway.waiting import Blocking, drive
 from gateway.wiring import Runtime, compile_policy, open_runtime
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
+
+    from gateway.policy_tools.shadow import Shadow
 
 OBSERVING = "observe mode: nothing is denied; every call is decided, recorded as it would have been, and let through"
 
@@ -49,17 +62,23 @@ C = TypeVar("C", bound="OpenAI | AsyncOpenAI")
 class Gateway:
     """Decides, runs and records every tool call of this process. Close it, or use it as a context manager."""
 
-    def __init__(self, path: Path, policy_set: PolicySet, policy: Policy, runtime: Runtime) -> None:
+    def __init__(
+        self, path: Path, policy_set: PolicySet, policy: Policy, runtime: Runtime, beside: Shadow | None = None
+    ) -> None:
         """Use `from_policies`."""
         self._path = path
         self._set = policy_set
         self._policy = policy
         self._runtime = runtime
-        self._blocking = Blocking(runtime.workers, runtime.own_loop)
+        self._beside = beside
         self._closed = False
         self._pid = os.getpid()
         self._reloading = threading.Lock()
+        self._telling = threading.Lock()
         self._follower: Follower | None = None
+        now = runtime.clock.now().wall_ns
+        mode = "observe" if runtime.observe else "enforce"
+        self._standing = Worker(runtime.origin, os.getpid(), _version(), mode, policy_set.digest, now)
         self._engine = Engine(
             policy=lambda: self._policy,
             clock=runtime.clock,
@@ -83,6 +102,7 @@ class Gateway:
         roots: Mapping[str, str | Path] | None = None,
         log: Log | None = None,
         observe: bool = False,
+        shadow: str | Path | None = None,
     ) -> Self:
         """Load `path`, check it, and open this process's place in the audit log.
 
@@ -91,7 +111,8 @@ class Gateway:
         guards may open files beneath. `log` replaces the log on disk, for measurements only.
 
         With `observe=True` NOTHING IS DENIED: every call is decided, recorded as it would have been, and let through
-        (docs/howto/observe.md). The policy must permit it too, with `observe:` in settings.yaml.
+        (docs/howto/observe.md). The policy must permit it too, with `observe:` in settings.yaml. `shadow` is the folder
+        of a candidate policy to be judged beside this one: differences are recorded, and nothing else comes of it.
 
         Raises PolicyError (a file is wrong), SettingsError (an unsafe start), AuditUnavailable (the log).
         """
@@ -111,15 +132,27 @@ class Gateway:
         )
         if observe:
             alarm().warning("observing", effect=OBSERVING, home=str(where.state.parent))
+        beside = None
         try:
-            gateway = cls(Path(path), policy_set, compile_policy(policy_set, runtime), runtime)
+            if shadow is not None:
+                from gateway.policy_tools.shadow import Shadow  # brings the tools of policy writers, which are many
+
+                beside = runtime.beside = Shadow(Path(shadow))
+            gateway = cls(Path(path), policy_set, compile_policy(policy_set, runtime), runtime, beside)
             notes = (OBSERVING,) if observe else ()
             key = runtime.keys.digest.id
             gateway._note(ProcessStarted(os.getpid(), socket.gethostname(), _version(), policy_set.digest, key, notes))
             gateway._note(PolicyLoaded(policy_set.digest, dict(policy_set.files)))
             for expired in gateway._policy.desk.expire():
                 gateway._note(expired)
-            runtime.epoch.report(runtime.origin, os.getpid(), policy_set.digest)
+            if beside is not None:
+                beside.start(
+                    lambda: gateway._set,
+                    gateway._subject,
+                    gateway._note,
+                    gateway._report,
+                )
+            gateway._report()
         except BaseException:
             runtime.close()
             raise
@@ -182,9 +215,12 @@ class Gateway:
         """
         with self._reloading:
             runtime, before = self._runtime, self._set.digest
+            if self._beside is not None:
+                self._beside.load()
             try:
                 found = load(self._path)
                 if found.digest == before:
+                    self._report(fault="", fault_wall_ns=0)
                     return True
                 if found.sandbox_profiles != self._set.sandbox_profiles:
                     raise PolicyError("a sandbox profile has changed: start the gateway again", file="sandbox/")
@@ -194,12 +230,25 @@ class Gateway:
             except ToolgateError as error:
                 alarm().error("policy_refused", fault=str(error), effect=f"{before} stays in force")
                 self._note(PolicyRefused(before, clip(str(error))))
-                runtime.epoch.report(runtime.origin, os.getpid(), before, clip(str(error)))
+                self._report(fault=clip(str(error)), fault_wall_ns=runtime.clock.now().wall_ns)
                 return False
             self._note(PolicyLoaded(found.digest, dict(found.files)))
             self._set, self._policy = found, compiled
-            runtime.epoch.report(runtime.origin, os.getpid(), found.digest)
+            now = runtime.clock.now().wall_ns
+            self._report(digest=found.digest, since_wall_ns=now, fault="", fault_wall_ns=0)
             return True
+
+    def _subject(self, ctx: CallContext, tool: str) -> Subject:
+        return self._policy.stages.record.subject(ctx, tool)
+
+    def _report(self, **changed: Any) -> None:
+        """Say in the shared database what this process runs, for `toolgate policy status`."""
+        shadow = asdict(self._beside.tally) if self._beside is not None else None
+        with self._telling:
+            if self._closed:
+                return
+            self._standing = replace(self._standing, shadow=shadow, **changed)
+            self._runtime.epoch.report(self._standing)
 
     def _check(self, policy_set: PolicySet, tool: str, function: Callable[..., Any]) -> None:
         """Raise ContractMismatch unless `function` can stand for `tool` under this policy.
@@ -318,6 +367,8 @@ class Gateway:
         atexit.unregister(self._at_exit)
         if self._follower is not None:
             self._follower.close()
+        if self._beside is not None:
+            self._beside.close()
         try:
             self._runtime.epoch.gone(self._runtime.origin)
             for principal, conversation, count in self._runtime.breaker.drain():
@@ -333,7 +384,7 @@ class Gateway:
         self.close()
 
     def _note(self, event: Event) -> None:
-        drive(self._policy.stages.record.event(event, self._blocking))
+        drive(self._policy.stages.record.event(event, Blocking(self._runtime.workers, self._runtime.own_loop)))
 
 
 def _version() -> str:

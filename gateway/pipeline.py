@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
 from gateway.admit import Admit
 from gateway.alarm import alarm
@@ -54,6 +54,12 @@ TURN_S = 30.0  # the longest wait for another call on the same thing
 LOOK_AGAIN_NS = 1_000_000  # a call younger than this was asked about the kill switch just now
 
 
+class Beside(Protocol):
+    """Another policy, judged beside this one. Takes a call that has ended; never raises, never waits."""
+
+    def __call__(self, seen: Partial, outcome: Outcome) -> None: ...
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Stages:
@@ -75,6 +81,7 @@ class Stages:
     locks: KeyedLocks
     order: Order
     ordered: Mapping[str, float]
+    beside: Beside | None = None
 
 
 class Passage:
@@ -119,6 +126,8 @@ class Passage:
         try:
             refusal = self.admitted_by()
             outcome = await (self.deny(refusal) if refusal is not None else self.admitted(self.raw))
+            if self.to.beside is not None:
+                self.to.beside(self.seen, outcome)
             if (gone := self.waits.interrupted()) is not None:
                 raise gone
             fallback = self.to.execute.fallback(outcome)

@@ -51,7 +51,7 @@ from gateway.limit.counters import Counters
 from gateway.limit.stage import Limit
 from gateway.observe import Observing, Uncontracted, open_door, open_exit, permission
 from gateway.parse.stage import Parse
-from gateway.pipeline import Passage, Stages
+from gateway.pipeline import Beside, Passage, Stages
 from gateway.policy.budget_documents import Budget
 from gateway.policy.collecting import without_collecting
 from gateway.policy.documents import AuditSettings, Contract, PathGuard, WitnessSettings
@@ -111,6 +111,7 @@ class Runtime:
     no_runner: Mapping[str, str]
     watchers: Watchers
     created: tuple[str, ...]
+    beside: Beside | None = None
 
     def close(self) -> None:
         """Sign the log and give everything back. Idempotent."""
@@ -322,6 +323,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         release=Release(exits, runtime.secrets, withholds=observe is None),
         locks=runtime.locks,
         order=runtime.order,
+        beside=runtime.beside,
         ordered={tool: longest_s(each.execution) for tool, each in contracts.items() if each.ordered},
     )
     runtime.secrets.look_for(settings.secret_patterns)

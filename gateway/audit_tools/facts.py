@@ -34,14 +34,16 @@ _DECISIONS: Final = {
     "approval.expired": "expired",
 }
 DECISIONS: Final = (
-    *("permitted", "released", "failed", "unknown", "denied", "parked", "expired", "would_deny", "would_park"),
+    *("permitted", "released", "failed", "unknown", "denied", "parked", "expired"),
+    *("would_allow", "would_deny", "would_park"),
     *("approve", "deny", "confirm", "happened", "did_not_happen", "cannot_tell", "refused", "masked"),
 )
 """What a record can decide: an intent permits, an outcome releases or fails, a vote approves, a finding settles.
 
-`would_deny` and `would_park` are calls of a gateway that only observes: they ran all the same.
+`would_deny` and `would_park` are calls of a gateway that only observes: they ran all the same. With `would_allow` they
+are also what a policy that is judged beside the one in force says.
 """
-_WOULD: Final = {"deny": "would_deny", "escalate": "would_park"}
+_WOULD: Final = {"allow": "would_allow", "deny": "would_deny", "escalate": "would_park"}
 
 
 class Facts(NamedTuple):
@@ -79,7 +81,9 @@ def facts_of(record: dict[str, Any] | None) -> Facts:
     call = about.get if isinstance(about, dict) else get
     observed = get("observed")
     would = observed.get if isinstance(observed, dict) and kind == "call.intent" else {}.get
-    would_be = _WOULD.get(text(would("decision")))
+    would_be = _WOULD.get(text(get("would"))) if kind == "policy.shadow" else None
+    if text(would("decision")) in ("deny", "escalate"):
+        would_be = _WOULD[text(would("decision"))]
     return Facts(
         kind,
         would_be or _DECISIONS.get(kind) or text(get("status") or get("verdict") or get("finding")),

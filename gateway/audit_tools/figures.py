@@ -26,6 +26,7 @@ class Figures:
     coalesced: int = 0
     would_deny: Counter[str] = field(default_factory=Counter)
     would_park: int = 0
+    shadow: Counter[str] = field(default_factory=Counter)
     tools: Counter[str] = field(default_factory=Counter)
     approvals: Counter[str] = field(default_factory=Counter)
     settled: Counter[str] = field(default_factory=Counter)
@@ -49,6 +50,7 @@ class Figures:
             "denials_without_a_record": self.coalesced,
             "would_have_been_denied": dict(self.would_deny.most_common()),
             "would_have_waited_for_a_person": self.would_park,
+            "shadow": dict(self.shadow.most_common()),
             "tools": dict(self.tools.most_common()),
             "approvals": dict(self.approvals),
             "settled": dict(self.settled),
@@ -73,6 +75,8 @@ def figures(index: Index, since: int, until: int) -> Figures:
                 found.denials[name] += n
             case "coalesced":
                 found.coalesced += n
+            case "shadow":
+                found.shadow[name] += n
             case "would_deny":
                 found.would_deny[name] += n
             case "would_park":

@@ -42,6 +42,8 @@ def said(facts: Facts, record: dict[str, Any] | None) -> str:
     decision = facts.reason or facts.decision
     if facts.kind == "call.intent":
         decision = WOULD.get(facts.decision, "") + (f": {facts.reason}" if facts.reason else "")
+    if facts.kind == "policy.shadow" and record is not None:
+        decision = f"{record.get('decided')} here, {record.get('would')} there: {facts.reason}".removesuffix(": ")
     parts += [decision, rule if isinstance(rule, str) and rule != decision else ""]
     return " ".join(shown(each, 120) for each in parts if each)
 

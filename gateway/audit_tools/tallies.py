@@ -71,6 +71,8 @@ class Tallies:
                 more = record.get("coalesced")
                 if type(more) is int and 0 < more < 1 << 40:
                     counts[hour, "coalesced", ""] += more
+            case "policy.shadow":
+                counts[hour, "shadow", f"{text(record.get('decided'))} -> {text(record.get('would'))}"] += 1
             case "approval.voted":
                 counts[hour, "vote", facts.decision] += 1
             case "call.settled":

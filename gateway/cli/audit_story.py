@@ -108,6 +108,7 @@ def figure_lines(found: Figures) -> Iterator[str]:
         counts = f"{found.would_deny.total()} denied, {found.would_park} waiting for a person"
         yield f"only observed, so they ran; otherwise: {counts}"
     yield from _chart("would have been denied, by reason", found.would_deny.most_common())
+    yield from _chart("the shadow policy would have decided otherwise", found.shadow.most_common())
     yield from _chart("approvals", found.approvals.most_common())
     yield from _chart("settled", found.settled.most_common())
     yield from _chart("tools", found.tools.most_common())

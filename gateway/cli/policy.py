@@ -11,6 +11,7 @@ from gateway.cli.policy_change import apply, diff
 from gateway.cli.policy_replay import explain, impact, unused
 from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled, table
 from gateway.cli.scaffold import scaffold
+from gateway.cli.standing import standing_lines
 
 app = typer.Typer(help="The policy files: check them, apply them, see what is in force.", no_args_is_help=True)
 
@@ -53,11 +54,16 @@ def status(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Js
         typer.echo(f"applied {found.lock.digest}\n  by {safe(found.lock.applied_by)} at {safe(found.lock.applied_at)}")
         if found.edited:
             typer.echo(styled("  the files were edited since; the edits are not in force", "warn"))
-    rows = [(safe(w.origin), str(w.pid), w.digest[:19], safe(w.fault) or "follows") for w in found.workers]
-    if rows:
-        table(rows, ("gateway", "pid", "runs", "state"))
-    else:
+    rows = [
+        (safe(w.origin), str(w.pid), safe(w.version), w.mode.upper(), w.digest[:19], "kept" if w.fault else "follows")
+        for w in found.workers
+    ]
+    if not rows:
         typer.echo("no gateway is running")
+        return
+    table(rows, ("gateway", "pid", "version", "mode", "runs", "state"))
+    for line in standing_lines(found.workers):
+        typer.echo(line)
 
 
 @app.command("test")

@@ -279,6 +279,21 @@ class PolicyApplied:
 
 @final
 @dataclass(slots=True)
+class PolicyShadow:
+    """A candidate policy would have decided a call otherwise. Nothing came of it: `decided` is what counted."""
+
+    kind: ClassVar[str] = "policy.shadow"
+    call: Subject
+    shadow_digest: str
+    decided: str
+    decided_reason: str
+    would: str
+    reason: str
+    rule: str
+
+
+@final
+@dataclass(slots=True)
 class LogRepaired:
     """A torn last line, or lines nobody was told are durable, were set aside. Never silent, never a new genesis."""
 
@@ -366,6 +381,7 @@ Event = (
     | PolicyLoaded
     | PolicyRefused
     | PolicyApplied
+    | PolicyShadow
     | LogRepaired
     | KillSwitchSet
     | SubjectErased

@@ -6,6 +6,7 @@ where a path guard would open a file an empty one stands.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
@@ -134,7 +135,15 @@ class DryRun:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._folder.cleanup()
+
+    def tidy(self) -> None:
+        """Remove the files that stood in for guarded paths, for whoever judges without end."""
+        for root in self._roots.values():
+            shutil.rmtree(root, ignore_errors=True)
 
     def judge(self, asked: Question, wire: bytes | None = None) -> Verdict:
         """Raises PolicyError for a question that cannot be asked, such as a missing fact.

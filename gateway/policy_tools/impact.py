@@ -24,7 +24,7 @@ from gateway.policy.policy_set import PolicySet
 from gateway.policy_tools.dry import Decision, DryRun, Question
 
 # Denials that say something about the policy; the others were about load, limits, grants or faults.
-_OF_POLICY: Final = frozenset({"unknown_tool", "not_granted", "deny_rule", "schema", "guard", "rule", "rule_error"})
+OF_POLICY: Final = frozenset({"unknown_tool", "not_granted", "deny_rule", "schema", "guard", "rule", "rule_error"})
 _OF_ACCESS: Final = frozenset({"unknown_tool", "not_granted", "deny_rule"})  # denied before arguments were looked at
 _COLLECT_EVERY: Final = 50_000  # calls
 _DECIDED: Final = (b'"kind":"call.intent"', b'"kind":"call.denied"', b'"kind":"approval.requested"')
@@ -201,7 +201,7 @@ def _recorded(origin: str, seq: int, record: dict[str, Any], decision: Decision,
 
 
 def _why_not(record: dict[str, Any], decision: Decision, reason: str, *, described: bool) -> str:
-    if decision == "deny" and reason not in _OF_POLICY:
+    if decision == "deny" and reason not in OF_POLICY:
         return f"it was denied for another reason than policy ({reason})"
     if (
         decision == "deny"

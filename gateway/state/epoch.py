@@ -6,10 +6,10 @@ then on one that runs another policy refuses every call. The hot read of the epo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final, final
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, delete, insert, select
+from sqlalchemy import JSON, BigInteger, Column, Integer, MetaData, String, Table, delete, insert, select
 
 from gateway.domain.instant import Clock
 from gateway.state.database import Database
@@ -24,13 +24,17 @@ EPOCHS: Final = Table(
     Column("at_wall_ns", BigInteger, nullable=False),
 )
 WORKERS: Final = Table(
-    "policy_workers",
+    "policy_gateways",
     METADATA,
     Column("origin", String(64), primary_key=True),
     Column("pid", Integer, nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("mode", String(16), nullable=False),
     Column("digest", String(96), nullable=False),
+    Column("since_wall_ns", BigInteger, nullable=False),
     Column("fault", String(2048), nullable=False),
-    Column("at_wall_ns", BigInteger, nullable=False),
+    Column("fault_wall_ns", BigInteger, nullable=False),
+    Column("shadow", JSON, nullable=True),
 )
 _ONLY: Final = 1
 
@@ -38,13 +42,21 @@ _ONLY: Final = 1
 @final
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One gateway process: the policy it runs, and why it could not take a newer one (empty if it could)."""
+    """One gateway process. `mode` is `enforce` or `observe`; `digest` is in force there since `since_wall_ns`.
+
+    `fault` says why it could not take a newer policy, so that this one, the last good one, stays; empty if it could.
+    `shadow` is the candidate judged beside it and what came of that (`policy_tools.shadow.Tally`), or None.
+    """
 
     origin: str
     pid: int
+    version: str
+    mode: str
     digest: str
-    fault: str
-    at_wall_ns: int
+    since_wall_ns: int
+    fault: str = ""
+    fault_wall_ns: int = 0
+    shadow: dict[str, object] | None = None
 
 
 @final
@@ -69,15 +81,11 @@ class PolicyEpoch:
                 insert(EPOCHS).values(id=_ONLY, digest=digest, applied_by=by, at_wall_ns=self._clock.now().wall_ns)
             )
 
-    def report(self, origin: str, pid: int, digest: str, fault: str = "") -> None:
+    def report(self, worker: Worker) -> None:
         """A gateway says what it runs."""
         with self._database.write() as connection:
-            connection.execute(delete(WORKERS).where(WORKERS.c.origin == origin))
-            connection.execute(
-                insert(WORKERS).values(
-                    origin=origin, pid=pid, digest=digest, fault=fault, at_wall_ns=self._clock.now().wall_ns
-                )
-            )
+            connection.execute(delete(WORKERS).where(WORKERS.c.origin == worker.origin))
+            connection.execute(insert(WORKERS).values(**asdict(worker)))
 
     def gone(self, origin: str) -> None:
         with self._database.write() as connection:
