@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, final, overload
 from gateway.alarm import alarm
 from gateway.audit.encode import clip
 from gateway.audit.port import Log
-from gateway.domain.call import CallContext
 from gateway.domain.errors import ContractMismatch, PolicyError, ToolgateError, UsageError
 from gateway.domain.event import (
     DenialsCoalesced,
@@ -30,7 +29,6 @@ from gateway.domain.event import (
     PolicyRefused,
     ProcessStarted,
     ProcessStopped,
-    Subject,
 )
 from gateway.domain.ids import Principal, check_id, new_id
 from gateway.domain.scope import Scope
@@ -148,7 +146,7 @@ class Gateway:
             if beside is not None:
                 beside.start(
                     lambda: gateway._set,
-                    gateway._subject,
+                    lambda: gateway._policy.stages.record,
                     gateway._note,
                     gateway._report,
                 )
@@ -237,9 +235,6 @@ class Gateway:
             now = runtime.clock.now().wall_ns
             self._report(digest=found.digest, since_wall_ns=now, fault="", fault_wall_ns=0)
             return True
-
-    def _subject(self, ctx: CallContext, tool: str) -> Subject:
-        return self._policy.stages.record.subject(ctx, tool)
 
     def _report(self, **changed: Any) -> None:
         """Say in the shared database what this process runs, for `toolgate policy status`."""

@@ -11,36 +11,24 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import orjson
 
 from gateway.alarm import alarm
-from gateway.audit.stage import Partial
-from gateway.domain.call import (
-    AuthorizedCall,
-    CallContext,
-    ClearedCall,
-    Denied,
-    LimitedCall,
-    ObservedCall,
-    Outcome,
-    Parked,
-    ParsedCall,
-    RawCall,
-    ShapedCall,
-    ValidatedCall,
-)
+from gateway.audit.stage import Partial, Record
+from gateway.domain.call import Outcome
 from gateway.domain.errors import PolicyError, ToolgateError, UsageError, described
-from gateway.domain.event import PolicyShadow, Subject
+from gateway.domain.event import PolicyShadow
 from gateway.domain.masking import MASK
 from gateway.policy.documents import Contract
 from gateway.policy.loader import load
 from gateway.policy.policy_set import PolicySet
 from gateway.policy_tools.dry import Decision, DryRun, Question
+from gateway.policy_tools.ended import Ended, ended_call
 from gateway.policy_tools.impact import OF_POLICY
 
 MAX_WAITING: Final = 256  # ended calls that wait to be judged
@@ -63,21 +51,6 @@ class Tally:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """A call that has ended, as far as it is needed to judge it again."""
-
-    ctx: CallContext
-    tool: str
-    wire: bytes
-    effective: bytes | None
-    calls: int
-    facts: Mapping[str, object]
-    decided: Decision
-    reason: str
-
-
-@final
 class Shadow:
     """Give it ended calls; it records where the candidate would have decided otherwise."""
 
@@ -85,7 +58,7 @@ class Shadow:
         """Never raises: a candidate that cannot be loaded is told, and nothing is judged."""
         self._folder = folder
         self._guard = threading.Condition()
-        self._waiting: deque[_Ended] = deque()
+        self._waiting: deque[Ended] = deque()
         self._bytes = 0
         self._closing = False
         self._failed = False
@@ -120,19 +93,19 @@ class Shadow:
     def start(
         self,
         active: Callable[[], PolicySet],
-        subject: Callable[[CallContext, str], Subject],
+        stage: Callable[[], Record],
         record: Callable[[PolicyShadow], object],
         tell: Callable[[], None],
     ) -> None:
-        """`active` is the policy in force, `record` appends to the log, `tell` hands the figures on."""
-        self._active, self._subject, self._record, self._tell = active, subject, record, tell
+        """`active` is the policy in force, `stage` its step 6; `record` appends to the log, `tell` hands figures on."""
+        self._active, self._stage, self._record, self._tell = active, stage, record, tell
         self._thread = threading.Thread(target=self._work, name="toolgate-shadow", daemon=True)
         self._thread.start()
 
     def __call__(self, seen: Partial, outcome: Outcome) -> None:
         """Take a call that has ended. Never raises, never waits."""
         try:
-            ended = _ended(seen, outcome)
+            ended = ended_call(seen, outcome)
             if ended is None:
                 return
             with self._guard:
@@ -176,7 +149,7 @@ class Shadow:
             except Exception as surprise:  # a thread that died would leave the shadow silent
                 self._fail(surprise)
 
-    def _judge(self, run: DryRun, ended: _Ended) -> None:
+    def _judge(self, run: DryRun, ended: Ended) -> None:
         policy = self._active()
         verdict = None
         if ended.ctx.policy_digest == policy.digest:
@@ -184,7 +157,7 @@ class Shadow:
         differs = verdict is not None and verdict[0] != ended.decided
         if verdict is not None and differs:
             after, reason, rule = verdict
-            subject = self._subject(ended.ctx, ended.tool)
+            subject = self._stage().subject(ended.ctx, ended.tool)
             digest = run.policy.digest
             self._record(PolicyShadow(subject, digest, ended.decided, ended.reason, after, reason, rule))
         with self._guard:
@@ -207,7 +180,7 @@ class Shadow:
             alarm().error("shadow_failed", folder=str(self._folder), fault=described(surprise), effect="calls go on")
 
 
-def _verdict(run: DryRun, policy: PolicySet, ended: _Ended) -> tuple[Decision, str, str] | None:
+def _verdict(run: DryRun, policy: PolicySet, ended: Ended) -> tuple[Decision, str, str] | None:
     """(decision, reason, rule) of the candidate, or None where the call does not say enough."""
     candidate = run.policy.contracts.get(ended.tool)
     known = policy.contracts.get(ended.tool)
@@ -241,7 +214,7 @@ def _verdict(run: DryRun, policy: PolicySet, ended: _Ended) -> tuple[Decision, s
     return verdict.decision, verdict.reason, str(verdict.rules[0]) if verdict.rules else ""
 
 
-def _facts(candidate: Contract, known: Contract | None, ended: _Ended) -> dict[str, object] | None:
+def _facts(candidate: Contract, known: Contract | None, ended: Ended) -> dict[str, object] | None:
     """The candidate's facts from those of the call: same provider, same parameters. None if something is masked."""
     found: dict[tuple[str, tuple[str, ...]], object] = {}
     for name, fact in known.facts.items() if known is not None else ():
@@ -262,44 +235,3 @@ def _same_question(contract: Contract, asked: bytes | None, was: bytes | None) -
     now, then = orjson.loads(asked), orjson.loads(was)
     names = {name for fact in contract.facts.values() for name in fact.args}
     return all(now.get(name) == then.get(name) for name in names)
-
-
-def _ended(seen: Partial, outcome: Outcome) -> _Ended | None:
-    """None for a call that says nothing about policy: not readable, redeemed, or refused for load, limits or faults."""
-    found = _parsed(seen)
-    ctx = seen.ctx
-    if found is None or ctx.request_id is not None:
-        return None
-    parsed, shaped, facts = found
-    decided: Any = "allow"
-    reason = ""
-    if isinstance(seen, ObservedCall):
-        decided, refusal = seen.would.decision, seen.would.refusal
-        reason = refusal.reason.value if refusal is not None else ""
-    elif isinstance(outcome, Denied):
-        decided, reason, facts = "deny", outcome.refusal.reason.value, outcome.refusal.facts
-    elif isinstance(outcome, Parked):
-        decided = "escalate"
-    if decided == "deny" and reason not in OF_POLICY:
-        return None
-    calls = shaped.limited.calls if shaped is not None else 1
-    effective = shaped.effective if shaped is not None else None
-    return _Ended(ctx, parsed.tool, parsed.wire, effective, calls, facts, decided, reason)
-
-
-def _parsed(seen: Partial) -> tuple[ParsedCall, ShapedCall | None, Mapping[str, object]] | None:
-    match seen:
-        case RawCall():
-            return None
-        case ParsedCall():
-            return seen, None, {}
-        case AuthorizedCall() | LimitedCall():
-            return seen.parsed, None, {}
-        case ShapedCall():
-            return seen.limited.parsed, seen, {}
-        case ValidatedCall():
-            return seen.shaped.limited.parsed, seen.shaped, seen.facts
-        case ClearedCall():
-            return seen.shaped.limited.parsed, seen.shaped, seen.validated.facts
-        case ObservedCall():
-            return seen.parsed, seen.shaped, seen.facts

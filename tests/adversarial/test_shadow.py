@@ -128,7 +128,7 @@ def test_a_failing_shadow_is_said_once_and_calls_go_on(tmp_path: Path, monkeypat
 
 
 def test_taking_a_call_cannot_fail_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadows, "_ended", lambda *_: 1 / 0)
+    monkeypatch.setattr(shadows, "ended_call", lambda *_: 1 / 0)
     with beside(tmp_path, tool(pay), tool(pay)) as gateway:
         assert isinstance(one(gateway.session(ANA), "pay", order_id="A-1", cents=5), Released)
 
