@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import approvals, approvers, audit, custody, init, kill, policy, sandbox
+from gateway.cli import approvals, approvers, audit, custody, doctor, init, kill, policy, sandbox
 from gateway.cli.present import problem
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command(name="init")(init.init)
+app.command(name="doctor")(doctor.doctor)
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(approvers.app, name="approvers")
 custody.register(audit.app)

@@ -124,6 +124,36 @@ def _checked(name: str, document: Mapping[str, object], checks: Checks) -> Repor
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of one profile without running anything. `problem` is empty where nothing speaks against it."""
+
+    profile: str
+    problem: str
+    seccomp: bool
+    looked_at: bool
+
+
+def standing(profiles: Mapping[str, Mapping[str, object]], state: Path) -> list[Standing]:
+    """Daemon, image, seccomp and the last check of each profile: a second at most, and no container."""
+    return [_standing(name, document, Checks(state)) for name, document in profiles.items()]
+
+
+def _standing(name: str, document: Mapping[str, object], checks: Checks) -> Standing:
+    try:
+        engine = DockerEngine(owner="toolgate-check")
+        facts = host_facts(engine.host)
+        seccomp = any("name=seccomp" in option for option in facts.security)
+        spec = _spec(document)
+        if engine.image_facts(spec.image_id) is None:
+            return Standing(name, f"the daemon has no image {spec.image_id}", seccomp, looked_at=False)
+        failed = checks.failed(spec, facts)
+    except SandboxError as fault:
+        return Standing(name, str(fault), seccomp=False, looked_at=False)
+    return Standing(name, _why(spec, failed) if failed else "", seccomp, looked_at=failed is not None)
+
+
+@final
 class CheckedRunner:
     """A runner that runs nothing until the quick rows hold; what was found here before counts."""
 
