@@ -6,7 +6,7 @@ still be running, so only a log whose writer is gone says so for certain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -17,6 +17,7 @@ from gateway.audit.read import read_origin
 from gateway.audit.segment import Place
 
 _ABOUT = (b'"kind":"call.intent"', b'"kind":"call.outcome"', b'"kind":"call.settled"')
+_Finding = tuple[str, tuple[str, int]]
 
 
 @final
@@ -24,7 +25,8 @@ _ABOUT = (b'"kind":"call.intent"', b'"kind":"call.outcome"', b'"kind":"call.sett
 class LoggedCall:
     """One call that passed step 6.
 
-    `outcome` is `released`, `failed`, `unknown` or None; `settled` is a person's finding.
+    `outcome` is `released`, `failed`, `unknown` or None; `settled` is a person's finding, recorded at `settled_at`
+    (origin and number).
     """
 
     origin: str
@@ -40,6 +42,7 @@ class LoggedCall:
     outcome: str | None = None
     detail: str = ""
     settled: str | None = None
+    settled_at: tuple[str, int] | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -53,7 +56,7 @@ def logged_calls(audit_root: Path, origins: Iterable[str], progress: Tell | None
     Name only origins whose word counts: one that nobody enrolled could settle what is in doubt. Raises LogDamaged.
     """
     calls: dict[str, LoggedCall] = {}
-    settled: dict[tuple[str, str], str] = {}
+    settled: dict[tuple[str, str], _Finding] = {}
     names, meter = list(origins), Meter(progress)
     for origin in names:
         meter.expect(Place(origin, audit_root, audit_root).segments())
@@ -67,7 +70,7 @@ def logged_calls(audit_root: Path, origins: Iterable[str], progress: Tell | None
                 raise LogDamaged(origin, f"a record lacks what its kind must have ({error})", stored.seq) from error
     for (origin, call_id), finding in settled.items():
         if call_id in calls and calls[call_id].origin == origin:
-            calls[call_id].settled = finding
+            calls[call_id].settled, calls[call_id].settled_at = finding
     return calls
 
 
@@ -76,7 +79,7 @@ def _note(
     seq: int,
     record: dict[str, Any],
     calls: dict[str, LoggedCall],
-    settled: dict[tuple[str, str], str],
+    settled: dict[tuple[str, str], _Finding],
 ) -> None:
     match record.get("kind"):
         case "call.intent":
@@ -87,9 +90,24 @@ def _note(
             if known is not None and known.origin == origin and known.seq == record["intent_seq"]:
                 known.outcome, known.detail = record["status"], record["detail"]
         case "call.settled":
-            settled[record["intent_origin"], record["call_id"]] = record["finding"]
+            settled[record["intent_origin"], record["call_id"]] = record["finding"], (origin, seq)
         case _:
             pass  # a mark inside some other record's text
+
+
+def needed_records(calls: Mapping[str, LoggedCall], origin: str, claimed: Collection[str]) -> list[int]:
+    """Numbers of records of `origin` that a later start, or a person, still needs; they must not be retired.
+
+    Calls in doubt, calls that `claimed` (ids) says hold something in the database, and findings about calls whose doubt
+    would come back without them.
+    """
+    own = [call for call in calls.values() if call.origin == origin and (call.unfinished or call.call_id in claimed)]
+    settling = [
+        call.settled_at[1]
+        for call in calls.values()
+        if call.settled_at is not None and call.settled_at[0] == origin and call.outcome in (None, "unknown")
+    ]
+    return [*(call.seq for call in own), *settling]
 
 
 def origins_in(audit_root: Path) -> tuple[str, ...]:

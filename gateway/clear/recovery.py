@@ -148,6 +148,12 @@ def forgets(
         )
 
 
+def open_claims(store: RequestStore, origin: str) -> frozenset[str]:
+    """Ids of the calls of `origin` that hold something in this database. Raises StateUnavailable."""
+    with store.database.read() as connection:
+        return frozenset(holder.call_id for holder in _open_claims(connection, origin))
+
+
 def _open_claims(connection: Connection, origin: str) -> dict[Holder, bool]:
     """Every call of `origin` that holds a request, an effect key or a charge; True if it is known to be unknown."""
     claims = connection.execute(

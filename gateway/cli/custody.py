@@ -90,16 +90,19 @@ def retire(
 ) -> None:
     """Remove old segments; what is left, and copies of what went, can still be proven.
 
-    A segment stays while it holds anything young enough, or a call nobody has settled. The newest always stays.
+    A segment stays while it holds anything young enough, a call nobody has settled, or what explains a claim
+    or a doubt that is still there. The newest always stays.
     """
     import time
 
     from gateway.audit.errors import KeyProblem
     from gateway.audit.files import OsFiles
+    from gateway.audit.intents import needed_records
     from gateway.audit.newest import first_time_ns
     from gateway.audit.origin import load_keyrings, load_signer
     from gateway.audit.retention import read_retired, retire
     from gateway.audit.segment import Place, says_it_starts_at
+    from gateway.clear.recovery import open_claims
     from gateway.domain.event import SegmentsRetired
     from gateway.office import Office, calls_in
 
@@ -112,12 +115,12 @@ def retire(
         signer = load_signer(origin, where.keys, where.trust)
         with progressing("reading the log") as progress:
             known = calls_in(where, progress)
-        doubts = [call.seq for call in known.values() if call.origin == origin and call.unfinished]
+        needed = needed_records(known, origin, open_claims(office.store, origin))
         now = time.time_ns()
         first, records = "", 0
         for segment in place.segments(read_retired(place, keys).first):
             start = says_it_starts_at(segment)
-            if start is None or start > min(doubts, default=start):
+            if start is None or start > min(needed, default=start):
                 break
             if first_time_ns(segment) > now - keep_days * 86_400 * 10**9:
                 break

@@ -13,7 +13,8 @@ from gateway.audit.cadence import Cadence
 from gateway.audit.origin import load_keyrings
 from gateway.cli.app import app
 from gateway.domain.decision import ReasonCode
-from gateway.office import verify_home
+from gateway.domain.errors import StateUnavailable
+from gateway.office import calls_in, verify_home
 from gateway.settings import locate
 from tests.conformance.verify_log import verify_origin
 from tests.support import ANA, gateway_with, one, open_gateway, reason, records, result, tool, vote
@@ -129,6 +130,58 @@ def test_retire_keeps_what_is_young_and_what_nobody_settled(tmp_path: Path, monk
     with open_gateway(tmp_path, MAIL) as gateway:
         result(one(gateway.session(ANA), "mail", to="x"))
     _whole(tmp_path)
+
+
+def test_retire_keeps_what_explains_a_claim_that_was_not_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outcome is in the log and its claim still in the database: a later start must find out that it ran."""
+    monkeypatch.setattr("gateway.wiring.Cadence", _small)
+    pay = tool(mail, name="pay", effect="external", effect_key=["to"])
+    with gateway_with(tmp_path, pay, settings={"audit": {"checkpoint_every": 4}}) as gateway:
+        session = gateway.session(ANA)
+        one(session, "pay", to="first")
+        with monkeypatch.context() as patch:
+            patch.setattr("gateway.clear.stage.Clear.finish", _lost)
+            one(session, "pay", to="kept")
+        for number in range(6):
+            one(session, "pay", to=f"{number}")
+    where = locate(tmp_path / "policies", tmp_path / "home")
+    (held,) = (call.seq for call in calls_in(where).values() if call.arguments == {"to": "kept"})
+    done = _run(tmp_path, "retire", "gw", "--keep-days", "0", *WHY)
+    assert done.exit_code == 0, done.output
+    assert next(each.retired for each in verify_home(where).origins if each.origin == "gw") <= held
+    with open_gateway(tmp_path, pay):
+        pass  # the claim is explained and closed
+    assert "records are retired" in _run(tmp_path, "retire", "gw", "--keep-days", "0", *WHY).output
+    assert next(each.retired for each in verify_home(where).origins if each.origin == "gw") > held
+    _whole(tmp_path)
+
+
+async def _lost(*_: object) -> None:
+    raise StateUnavailable("the disk is gone")
+
+
+async def _nobody_knows(*_: object) -> None:
+    raise RuntimeError("nobody knows what it did")
+
+
+def test_retire_keeps_the_findings_that_still_settle_a_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.wiring.Cadence", lambda **more: _small(**{**more, "records": 1}))
+    pay = tool(mail, name="pay", effect="external", effect_key=["to"])
+    with gateway_with(tmp_path, pay) as gateway, monkeypatch.context() as patch:
+        patch.setattr("gateway.execute.stage.Execute.__call__", _nobody_knows)
+        unknown = one(gateway.session(ANA), "pay", to="x")
+    settled = _run(tmp_path, "settle", unknown.ctx.id, "--found", "did_not_happen", *WHY)
+    assert settled.exit_code == 0, settled.output
+    for _ in range(12):
+        _run(tmp_path, "erase", "nobody", *WHY)
+    where = locate(tmp_path / "policies", tmp_path / "home")
+    _run(tmp_path, "retire", "command-line", "--keep-days", "0", *WHY)
+    assert not [call for call in calls_in(where).values() if call.unfinished]
+    (where.audit / "command-line" / "frontier").unlink(missing_ok=True)
+    with open_gateway(tmp_path, pay) as gateway:
+        assert result(one(gateway.session(ANA), "pay", to="x")) == "sent"
 
 
 def _small(**more: object) -> object:
