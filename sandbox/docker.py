@@ -15,6 +15,7 @@ Measured on Docker 20.10 (create 8, start 62, ready 19, end 45, remove 31 ms).
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import threading
@@ -43,6 +44,7 @@ LOAD_TIMEOUT_S: Final = 300.0
 LEASE_GRACE_S: Final = 300.0  # beyond the deadline: create, start, stop and remove at their own bounds
 READY_TIMEOUT_S: Final = 30.0  # start the interpreter and load a profile's modules
 _NAME_ATTEMPTS: Final = 3
+log = logging.getLogger("toolgate.sandbox")
 _DEFAULT_HOST: Final = "unix:///var/run/docker.sock"
 
 
@@ -106,6 +108,13 @@ class DockerEngine:
                     self.remove(client, found["Id"])
                     removed.append(str(found["Id"]))
         return removed
+
+    def tidy(self) -> None:
+        """`reap`, for those who do it again and again: a daemon that is away is told of, and the next turn looks."""
+        try:
+            self.reap()
+        except SandboxUnavailable as fault:
+            log.warning("leftover containers could not be looked for: %s", fault)
 
     def _is_ours_and_over(self, found: Mapping[str, Any]) -> bool:
         labels = found.get("Labels") or {}

@@ -175,10 +175,7 @@ class Pool:
         for container in stale:
             self._put_away(container)
         self._fill()
-        try:
-            self._engine.reap()
-        except SandboxError as fault:  # the daemon is away; the next tick looks again
-            log.warning("leftover containers could not be looked for: %s", fault)
+        self._engine.tidy()
 
     def close(self) -> None:
         """Remove every waiting container; one that runs is removed when its run is over. Idempotent."""

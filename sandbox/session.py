@@ -74,7 +74,7 @@ class Sessions:
         self._guard = threading.Lock()
         self._open: dict[str, _Session] = {}
         self._closed = False
-        self._ticker = Ticker("toolgate-sessions", min(TICK_S, idle_s), self.expire)
+        self._ticker = Ticker("toolgate-sessions", min(TICK_S, idle_s), self._tend)
 
     def mark(self, key: str) -> Mark | None:
         """Where the session of `key` stands; None where it has none, so that a run would start afresh."""
@@ -160,6 +160,11 @@ class Sessions:
                         self._end(key, session)
                 finally:
                     session.busy.release()
+
+    def _tend(self) -> None:
+        """What is over, and what others left behind."""
+        self.expire()
+        self._engine.tidy()
 
     def end(self, key: str) -> None:
         """End the session of `key`, if there is one, after the run under way."""

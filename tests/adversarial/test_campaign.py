@@ -127,34 +127,58 @@ def processes_of(containers: set[str]) -> list[str]:
     return found
 
 
+BATCH = 100  # hostile runs between two lines of progress
+
+
+def campaign(daemon: Daemon, count: int, say: Callable[[str], None]) -> None:
+    began, wrong = time.monotonic(), []
+    with nothing_left(daemon) as used, Pool(daemon.engine, daemon.spec, 3) as pool:
+        for done in range(BATCH, count + 1, BATCH):
+            wrong += run_all(pool, BATCH, 5, lambda result: used.add(result.container_id))
+            say(f"{done} of {count} hostile runs, {time.monotonic() - began:.0f} s, wrong: {wrong}")
+    assert wrong == []
+    assert len(used) == count  # none was used twice
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """A line on the terminal at once: the long counts take long."""
+
+    def line(text: str) -> None:
+        with capsys.disabled():
+            print(text, flush=True)
+
+    return line
+
+
 def test_a_hundred_hostile_runs_leave_nothing_behind(daemon: Daemon) -> None:
-    with nothing_left(daemon) as used, Pool(daemon.engine, daemon.spec, 3) as pool:
-        wrong = run_all(pool, 100, 5, lambda result: used.add(result.container_id))
-    assert wrong == []
-    assert len(used) == 100  # none was used twice
+    campaign(daemon, 100, lambda _: None)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_a_thousand_hostile_runs_leave_nothing_behind(daemon: Daemon) -> None:
-    with nothing_left(daemon) as used, Pool(daemon.engine, daemon.spec, 3) as pool:
-        wrong = run_all(pool, 1000, 5, lambda result: used.add(result.container_id))
-    assert wrong == []
+def test_a_thousand_hostile_runs_leave_nothing_behind(daemon: Daemon, say: Callable[[str], None]) -> None:
+    campaign(daemon, 1000, say)
+
+
+ROUNDS, EACH, SETTLED = 20, 500, 5  # of the long count; memory is compared with the round when it had settled
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_ten_thousand_runs_do_not_grow(daemon: Daemon) -> None:
-    sizes: list[tuple[int, int]] = []
+def test_ten_thousand_runs_do_not_grow(daemon: Daemon, say: Callable[[str], None]) -> None:
+    began, sizes = time.monotonic(), []
     with nothing_left(daemon) as used, Pool(daemon.engine, daemon.spec, 4) as pool, ThreadPoolExecutor(4) as callers:
-        for _ in range(20):
-            results = list(callers.map(lambda n: pool.run(b"print(%d)" % n), range(500)))
-            assert [r.stdout for r in results] == [f"{n}\n" for n in range(500)]
+        for turn in range(1, ROUNDS + 1):
+            results = list(callers.map(lambda n: pool.run(b"print(%d)" % n), range(EACH)))
+            assert [r.stdout for r in results] == [f"{n}\n" for n in range(EACH)]
             used.update(r.container_id for r in results)
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            sizes.append((pages * os.sysconf("SC_PAGE_SIZE"), descriptors()))
-    assert len(used) == 10_000
-    settled = sizes[4]
+            memory = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            sizes.append((memory, descriptors()))
+            spent = time.monotonic() - began
+            say(f"{turn * EACH} runs, {spent:.0f} s, {memory >> 20} MiB, {sizes[-1][1]} descriptors")
+    assert len(used) == ROUNDS * EACH
+    settled = sizes[SETTLED - 1]
     assert sizes[-1][0] < settled[0] + (16 << 20)
     assert sizes[-1][1] < settled[1] + 20
 

@@ -31,6 +31,7 @@ from sandbox import (
     SandboxResult,
     SandboxSpec,
     SandboxUnavailable,
+    Sessions,
     Verdict,
 )
 from sandbox import docker as engine_module
@@ -304,8 +305,9 @@ def test_c076_a_container_whose_create_was_never_answered_is_reaped_after_its_le
     assert later.reap() == [left["Id"]]
 
 
-def test_c076_the_pool_reaps_what_a_broken_create_left_on_its_tick(
-    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("whose", ["pool", "session"])
+def test_c076_what_a_broken_create_left_is_reaped_on_a_period(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
     failed: list[None] = []
 
@@ -315,10 +317,10 @@ def test_c076_the_pool_reaps_what_a_broken_create_left_on_its_tick(
             raise requests.exceptions.ConnectionError("connection reset")
 
     creating(monkeypatch, lost_once)
-    monkeypatch.setattr("sandbox.pool.TICK_S", 0.05)
+    monkeypatch.setattr(f"sandbox.{whose}.TICK_S", 0.05)
     engine = DockerEngine(owner=daemon.engine.owner, clock=lambda: time.time() - 86_400)  # its leases are over
     with pytest.raises(SandboxUnavailable):
         engine.run(daemon.spec, b"1")
     assert len(daemon.ours()) == 1
-    with Pool(daemon.engine, daemon.spec, 0):
+    with Pool(daemon.engine, daemon.spec, 0) if whose == "pool" else Sessions(daemon.engine, daemon.spec):
         until(lambda: True if daemon.ours() == [] else None)
