@@ -1,6 +1,7 @@
 """Step 0, admit: the cheapest no comes first, so that a flood of calls stays cheap (OWASP LLM10, ASI08, ASI10).
 
-Guarantees: a thrown kill switch stops the next call of every process that shares the state; a conversation that has
+Guarantees: a thrown kill switch stops the next call of every process that shares the state, a principal's also the
+calls that others make on her behalf; a conversation that has
 collected too many denials in a row gets nothing more for a while; no more calls run at once than were allowed.
 """
 
@@ -174,6 +175,8 @@ class Admit:
         """Whether a kill switch stops this call now. Asked again right before its intent: facts and turns take time."""
         try:
             why = self._kill_switch.thrown(ctx.principal.id)
+            if why is None and ctx.on_behalf_of is not None:
+                why = self._kill_switch.thrown(ctx.on_behalf_of.id)
         except StateUnavailable as fault:
             return _no(ReasonCode.STATE_UNAVAILABLE, NOT_NOW, str(fault))
         return None if why is None else _no(ReasonCode.KILL_SWITCH, NOT_NOW, why)

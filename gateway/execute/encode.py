@@ -16,6 +16,7 @@ import orjson
 
 MAX_DEPTH = 64
 MAX_NODES = 200_000  # values visited before the rest is described by its type
+MAX_TEXT = 16 * 1024 * 1024  # characters of a result that is one text: four times what any contract lets out
 
 
 @final
@@ -27,7 +28,9 @@ class Encoded(NamedTuple):
 
 
 def encode_result(value: object) -> Encoded:
-    """The JSON bytes of a tool's return value."""
+    """The JSON bytes of a tool's return value. What no contract would let out is not copied first (C080)."""
+    if type(value) is str and len(value) > MAX_TEXT:
+        return Encoded(encode_result(value[:MAX_TEXT]).body, 1)
     try:
         if _is_plain(value):
             return Encoded(orjson.dumps(value), 0)

@@ -47,8 +47,8 @@ class ToolLists:
     """Every contract's definition, made once for a policy version."""
 
     def __init__(self, contracts: Mapping[str, Contract]) -> None:
-        self._chat: dict[str, dict[str, Any]] = {}
-        self._responses: dict[str, dict[str, Any]] = {}
+        self._chat: dict[str, bytes] = {}
+        self._responses: dict[str, bytes] = {}
         self._tags = {name: frozenset(contract.tags) for name, contract in contracts.items()}
         self._lines = lines(contracts)
         self._warned: set[tuple[str, ...]] = set()
@@ -67,8 +67,8 @@ class ToolLists:
             "parameters": wire.schema,
             "strict": wire.strict,
         }
-        self._chat[name] = {"type": "function", "function": function}
-        self._responses[name] = {"type": "function", **function}
+        self._chat[name] = orjson.dumps({"type": "function", "function": function})
+        self._responses[name] = orjson.dumps({"type": "function", **function})
         if not wire.strict:
             self.unstrict[name] = wire.why_not
 
@@ -84,8 +84,8 @@ class ToolLists:
             if contract.grammar is None:
                 grammar = {"syntax": "regex", "definition": pattern[1:-1]}
             chat, responses = {"type": "grammar", "grammar": grammar}, {"type": "grammar", **grammar}
-        self._chat[name] = {"type": "custom", "custom": custom | {"format": chat}}
-        self._responses[name] = {"type": "custom", **custom, "format": responses}
+        self._chat[name] = orjson.dumps({"type": "custom", "custom": custom | {"format": chat}})
+        self._responses[name] = orjson.dumps({"type": "custom", **custom, "format": responses})
 
     def subset(
         self,
@@ -119,6 +119,6 @@ class ToolLists:
         return tuple(name for name in names if name not in left_out)
 
     def render(self, names: tuple[str, ...], format: Format) -> list[dict[str, Any]]:
-        """Shared dictionaries in a fresh list: they are the provider's to read and nobody's to change."""
+        """Made anew each time: whoever changes what she got changes nobody else's list (C084)."""
         made = self._chat if format == "chat" else self._responses
-        return [made[name] for name in names]
+        return [orjson.loads(made[name]) for name in names]
