@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, final
 from gateway.domain.call import Denied, Outcome, Parked, Released, ToolCall
 from gateway.domain.decision import ReasonCode, StopReason
 from gateway.domain.errors import AuditUnavailable, ComponentFault, UsageError
-from gateway.domain.event import AnswerChecked, LoopEnded
+from gateway.domain.event import LoopEnded
 from gateway.paused import Held, Paused, PausedRefused, Progress, open_paused, pause
 from gateway.shapes.answers import content, write_answer
 from gateway.shapes.calls import custom_ids
@@ -189,7 +189,7 @@ class _Loop:
             if turn.reason is StopReason.TRUNCATED and not cut and self._may_ask_again():
                 self._asked_again += 1
                 return None
-            said = await self._checked(turn.said) if turn.said else None
+            said = (await self._session.check_answer(turn.said, whole=False)).text if turn.said else None
             return await self._stop(turn.reason, said)
         self._asked_again = 0
         if not turn.calls:
@@ -308,10 +308,13 @@ class _Loop:
 
     async def _finish(self, turn: Turn) -> Ended:
         now = self._so_far
-        text = await self._checked(turn.text)
+        checked = await self._session.check_answer(turn.text)
+        text = checked.text
         if text is None:
-            if self._session.engine.policy().on_secret == "hand_over":  # noqa: S105 - a verdict
-                return await self._hold(turn.text)
+            if checked.request_id is not None:
+                now.pending.append(checked.request_id)
+            if checked.verdict == "handed_over":
+                return await self._stop(StopReason.ANSWER_HELD, for_person=turn.text)
             return await self._stop(StopReason.ANSWER_REFUSED)
         form = form_of(now.format, now.params)
         try:
@@ -320,36 +323,6 @@ class _Loop:
             return await self._stop(StopReason.INVALID_ANSWER)
         now.items += turn.kept if text == turn.text else write_said(text)
         return Finished(text, now.items, tuple(now.pending), now.turns, now.calls, form, parsed)
-
-    async def _hold(self, text: str) -> Stopped:
-        """A person gets the answer: here and now, and as a request that waits where the policy names a tool for it."""
-        outcome = await self._session.deliver(text)
-        if isinstance(outcome, Parked):
-            self._so_far.pending.append(outcome.request_id)
-        return await self._stop(StopReason.ANSWER_HELD, for_person=text)
-
-    async def _checked(self, text: str) -> str | None:
-        """The text as the user may read it, or None. That something was found is recorded before anything leaves."""
-        session, engine = self._session, self._session.engine
-        policy = engine.policy()
-        masked, found = policy.stages.release.answer(text, session.principal.id, session.conversation)
-        if not found:
-            return text
-        verdict = {"refuse": "refused", "mask": "masked", "hand_over": "handed_over"}[policy.on_secret]
-        event = AnswerChecked(
-            session.principal.id,
-            session.conversation,
-            verdict,
-            f"{found} secret or credential-like text(s)",
-            engine.key.digest(text.encode("utf-8", "replace"), domain=b"answer"),
-        )
-        try:
-            await session.note(event)
-        except AuditUnavailable:
-            return None  # the record has raised its alarm, and what is not recorded does not leave
-        if policy.observing:
-            return text
-        return masked if verdict == "masked" else None
 
     async def _stop(self, reason: StopReason, said: str | None = None, *, for_person: str = "") -> Stopped:
         now, session = self._so_far, self._session

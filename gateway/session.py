@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
 
+from gateway.answer import CheckedAnswer, check_answer
 from gateway.audit.encode import clip
 from gateway.audit.stage import Record
 from gateway.clear.desk import Desk
@@ -218,6 +219,14 @@ class Session:
         """The message that brings a deferred result into the conversation, after its call was answered `pending`."""
         return write_late(outcome)
 
+    async def check_answer(self, text: str, *, whole: bool = True) -> CheckedAnswer:
+        """What a user may read of a model's final answer; `run` asks this itself (`gateway.answer`)."""
+        return await check_answer(self, text, self._awaited(), whole=whole)
+
+    def check_answer_sync(self, text: str) -> CheckedAnswer:
+        """`check_answer`, blocking."""
+        return drive(check_answer(self, text, self._blocking()))
+
     async def run(self, client: Any, **request: Any) -> Ended:
         """The whole governed loop: `run(client, model=..., messages=...)`; see `gateway.loop.run`."""
         from gateway.loop import run  # only programs that leave the loop to us need it
@@ -234,7 +243,7 @@ class Session:
     def engine(self) -> Engine:
         return self._engine
 
-    async def deliver(self, text: str) -> Outcome | None:
+    async def deliver(self, text: str, waits: Waits) -> Outcome | None:
         """Ask for a held answer to be brought to the user: a call of the policy's own tool, or None if it names none.
 
         Like a fallback it is the gateway's call and not the model's, so the principal needs `call` on it and no `see`.
@@ -244,7 +253,7 @@ class Session:
             return None
         ctx = self._context(policy, new_id("answer"), fallback=True)
         call = RawCall(ctx, policy.deliver_with, {"text": text})
-        return await policy.passage(call, policy.stages, self._awaited()).govern()
+        return await policy.passage(call, policy.stages, waits).govern()
 
     async def note(self, event: Event) -> None:
         """Record what happened to the conversation as a whole."""

@@ -127,6 +127,20 @@ def test_an_answer_that_is_refused_goes_nowhere(tmp_path: Path) -> None:
     assert delivered == []
 
 
+@pytest.mark.parametrize(
+    ("on_secret", "left"), [("refuse", None), ("mask", "The password is [secret removed]."), ("hand_over", None)]
+)
+def test_a_program_with_its_own_loop_asks_for_the_same_check(tmp_path: Path, on_secret: str, left: str | None) -> None:
+    named = {"deliver_with": "deliver_answer"} if on_secret == "hand_over" else {}
+    with deployed(tmp_path, on_secret, delivery(), **named) as gateway:
+        session = gateway.session(ANA)
+        assert session.check_answer_sync("It is in the safe.").text == "It is in the safe."
+        found = [session.check_answer_sync(ANSWER), asyncio.run(session.check_answer(ANSWER))]
+        assert [each.text for each in found] == [left, left]
+        assert all((each.request_id is not None) == bool(named) for each in found)
+    assert len(records(tmp_path, "answer.checked")) == 2
+
+
 def test_a_model_cannot_deliver_by_itself(tmp_path: Path) -> None:
     with deployed(tmp_path, "hand_over", delivery(), deliver_with="deliver_answer") as gateway:
         session = gateway.session(ANA)
