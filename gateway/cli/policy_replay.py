@@ -158,6 +158,7 @@ def _explain_recorded(named: str, log: Path | None, policies: Path, home: Path |
                 "recorded": {
                     "decision": past.call.decision,
                     "reason": past.call.reason or None,
+                    "only_observed": past.observed,
                     "step": past.step,
                     "detail": past.detail or None,
                     "rule": past.rule or None,
@@ -179,7 +180,8 @@ def _show_past(found: Explanation) -> None:
     behalf = f" for {asked.on_behalf_of}" if asked.on_behalf_of else ""
     typer.echo(f"{safe(past.call.origin)}#{past.call.seq}  {safe(past.time)}  {safe(past.call.call_id)}")
     typer.echo(f"  {safe(asked.principal)} called {safe(asked.tool)}{safe(behalf)}")
-    typer.echo(f"recorded: {_coloured(past.call.decision)} {safe(past.call.reason)}".rstrip())
+    said = "only observed, so it ran; would have been" if past.observed else "recorded"
+    typer.echo(f"{said}: {_coloured(past.call.decision)} {safe(past.call.reason)}".rstrip())
     if past.detail:
         typer.echo(f"  at step {past.step}: {safe(past.detail)}")
     for word, line in (("granted by", past.grant), ("decided by", past.rule), ("contract", past.contract)):

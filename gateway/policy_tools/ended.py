@@ -56,8 +56,8 @@ def ended_call(seen: Partial, outcome: Outcome) -> Ended | None:
         decided, reason, facts = "deny", outcome.refusal.reason.value, outcome.refusal.facts
     elif isinstance(outcome, Parked):
         decided = "escalate"
-    if decided == "deny" and reason not in OF_POLICY:
-        return None
+    if decided == "deny" and (reason not in OF_POLICY or ctx.scopes):
+        return None  # a session's own scope is no part of any policy
     calls = shaped.limited.calls if shaped is not None else 1
     effective = shaped.effective if shaped is not None else None
     return Ended(ctx, parsed.tool, parsed.wire, effective, calls, facts, decided, reason)

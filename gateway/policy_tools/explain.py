@@ -25,7 +25,10 @@ Under = Literal["the same policy", "the policy that was applied then", "today's 
 @final
 @dataclass(frozen=True, slots=True)
 class Past:
-    """One recorded call. `rule` and `grant` are lines of the policy with `digest`, as they were then."""
+    """One recorded call. `rule` and `grant` are lines of the policy with `digest`, as they were then.
+
+    `observed`: the gateway only observed, so the call ran whatever `call` says that was decided.
+    """
 
     call: Recorded
     time: str
@@ -35,6 +38,7 @@ class Past:
     rule: str
     grant: str
     contract: str
+    observed: bool = False
 
 
 @final
@@ -92,16 +96,19 @@ def _request(record: dict[str, Any]) -> str | None:
 
 
 def _past(call: Recorded, record: dict[str, Any]) -> Past:
-    obligations = record.get("obligations") or []
+    observed = record.get("observed")
+    said = observed if isinstance(observed, dict) and record.get("kind") == "call.intent" else record
+    obligations = said.get("obligations") or []
     rules = [str(each["rule"]) for each in obligations if isinstance(each, dict) and each.get("rule")]
-    step = record.get("step")
+    step = said.get("step")
     return Past(
         call,
         str(record.get("time", "")),
         str(record["call"].get("policy_digest", "")),
         step if isinstance(step, int) else None,
-        str(record.get("detail") or ""),
-        str(record.get("rule") or ", ".join(rules)),
+        str(said.get("detail") or ""),
+        str(said.get("rule") or ", ".join(rules)),
         str(record.get("grant") or ""),
         str(record.get("contract") or ""),
+        said is observed,
     )

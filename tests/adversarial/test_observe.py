@@ -198,3 +198,7 @@ def test_readers_of_the_log_say_what_would_have_been(tmp_path: Path) -> None:
     call_id = records(tmp_path, "call.intent")[0]["call"]["call_id"]
     assert "would have been denied: rule" in said("call", call_id)
     assert "over 1.00" in said("call", call_id)
+    where = ["--policies", str(tmp_path / "policies"), "--home", str(tmp_path / "home")]
+    explained = CliRunner().invoke(app, ["policy", "explain", call_id, *where]).output
+    assert "only observed, so it ran; would have been: DENY rule" in explained
+    assert "over 1.00" in explained
