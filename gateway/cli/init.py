@@ -32,6 +32,7 @@ def init(
     import shutil
 
     from gateway.domain.errors import SettingsError
+    from gateway.policy_tools.schemas import FOLDER, write_schemas
 
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"{folder} is not empty; name a new folder")
@@ -41,6 +42,7 @@ def init(
         (folder / "tools").mkdir()
         (folder / "policy.csv").write_text(_NOBODY_YET, encoding="utf-8")
         (folder / "settings.yaml").write_text(_OBSERVED, encoding="utf-8")
+    write_schemas(folder / FOLDER)
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)  # files that others may write are refused when they are loaded
     typer.echo(f"wrote {folder}: policy.csv, settings.yaml, approvers.yaml, model.conf, tools/")

@@ -130,26 +130,14 @@ def lint(
 
 @app.command()
 def schema(
-    folder: Annotated[Path, typer.Argument(help="Where to write the JSON Schemas.")] = Path("schemas"),
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where to. Default: schemas/ in the policy folder.", show_default=False)
+    ] = None,
+    policies: Policies = DEFAULT_POLICIES,
 ) -> None:
     """Write the JSON Schema of each document, so that editors complete and check policy files."""
-    import json
+    from gateway.policy_tools.schemas import FOLDER, modeline, write_schemas
 
-    from gateway.execute.profile import profile_schema
-    from gateway.policy import documents
-    from gateway.policy_tools.tables import Table
-
-    folder.mkdir(parents=True, exist_ok=True)
-    schemas = {"profile": profile_schema()}
-    models: dict[str, type[documents.Document]] = {
-        "contract": documents.Contract,
-        "settings": documents.Settings,
-        "approvers": documents.Approvers,
-        "table": Table,
-    }
-    schemas |= {name: model.model_json_schema(by_alias=True) for name, model in models.items()}
-    for name, document in schemas.items():
-        path = folder / f"{name}.schema.json"
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    for path in write_schemas(folder or policies / FOLDER):
         typer.echo(f"wrote {path}")
-    typer.echo("first line of a contract: # yaml-language-server: $schema=<path>/contract.schema.json")
+    typer.echo(f"first line of a file in tools/: {modeline('contract', deep=True)}")

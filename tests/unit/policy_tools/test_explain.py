@@ -58,8 +58,8 @@ def test_what_is_allowed_needs_no_change() -> None:
             "with amount_cents 15000 the answer is escalate",
         ),
         (refund(amount_cents=12000, order={"refundable_cents": 15000}), "lea or max approves it"),
-        (refund(order={"customer_id": "cust-1002"}), "tools/initiate_refund.yaml:19 (own_order) requires facts.order"),
-        (refund(amount_cents=0), "or the schema takes more: tools/initiate_refund.yaml:9"),
+        (refund(order={"customer_id": "cust-1002"}), "tools/initiate_refund.yaml:20 (own_order) requires facts.order"),
+        (refund(amount_cents=0), "or the schema takes more: tools/initiate_refund.yaml:10"),
         (refund("lea"), "or give lea role:support, which may (policy.csv:16): `g, user:lea, role:support`"),
         (
             refund("lea"),
@@ -67,7 +67,7 @@ def test_what_is_allowed_needs_no_change() -> None:
         ),
         (refund("eve"), "add `p, user:eve, initiate_refund, call, allow`"),
         (Question("ana", "initiate_refunds", {}), "Did you mean 'initiate_refund'?"),
-        (Question("ana", "read_report", {"path": "../x"}), "or the guard takes more: tools/read_report.yaml:15"),
+        (Question("ana", "read_report", {"path": "../x"}), "or the guard takes more: tools/read_report.yaml:16"),
         (Question("ana", "get_order_status", {"order_id": "A-1001"}), "give the facts it asks for (--facts): order"),
         (
             Question("ana", "get_weather_backup", {"city": "Oslo"}),
@@ -158,7 +158,7 @@ def test_a_recorded_denial_is_explained_with_its_lines(policies: Path, log: dict
     text = told(policies, tmp_path / "home", call_id(tmp_path / "home", "refused"))
     assert "ana called initiate_refund for cust-1001" in text
     assert "recorded: DENY rule" in text
-    assert "decided by tools/initiate_refund.yaml:24 (within_rest)" in text
+    assert "decided by tools/initiate_refund.yaml:25 (within_rest)" in text
     assert "the policy has not changed since" in text
     assert "with amount_cents 12000 the answer is escalate" in text
     assert "with amount_cents" not in log["refused"]
@@ -178,7 +178,7 @@ def test_a_parked_call_is_found_by_its_request_too(policies: Path, log: dict[str
     text = "".join(path.read_text() for path in home.rglob("*.jsonl"))
     (request, *_) = re.findall(r'"request_id":"(req_[0-9a-f]{32})"', text)
     assert json.loads(told(policies, home, request, "--json")) == by_call
-    assert by_call["recorded"]["rule"] == "tools/initiate_refund.yaml:29 (large_refund)"
+    assert by_call["recorded"]["rule"] == "tools/initiate_refund.yaml:30 (large_refund)"
 
 
 def test_a_policy_that_has_changed_since_is_said_by_digest(policies: Path, log: dict[str, str], tmp_path: Path) -> None:
