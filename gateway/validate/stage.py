@@ -110,13 +110,14 @@ class Validate:
                 return Refusal(Step.VALIDATE, ReasonCode.FACT_UNAVAILABLE, NOT_NOW, "Try again later.", detail)
         told = contract.tellable(found, call.effective)
         charges: tuple[Charge, ...] = ()
-        left: dict[str, float] = {}
+        left: dict[str, float] | None = {}
+        uncountable: Refusal | None = None  # told only to whom no rule says no: what is nobody's is not yours (C131)
         if contract.charges:
             try:
                 charges = contract.charges.of(call.ctx, session, contract.fresh(call.effective), found, self._spell)
             except CannotCharge as fault:
-                return _uncountable(fault, told)
-            if "left" in _reads(contract, bounds):
+                uncountable, left = _uncountable(fault, told), None
+            if uncountable is None and "left" in _reads(contract, bounds):
                 left = await self._left(charges, waits)
         opened: dict[str, object] = {}
         if contract.guards:
@@ -140,6 +141,8 @@ class Validate:
         except BaseException:
             guards.close(opened)
             raise
+        if uncountable is not None and not isinstance(judged, Refusal):
+            judged = uncountable
         if isinstance(judged, Refusal):
             guards.close(opened)
             return judged
@@ -250,12 +253,13 @@ def _by_rules(
     session: SessionView,
     found: dict[str, object],
     told: dict[str, object],
-    left: dict[str, float],
+    left: dict[str, float] | None,
     bounds: tuple[CompiledRule, ...],
 ) -> tuple[Obligation, ...] | Refusal:
     """What must be cleared, or the first rule that denies. Every rule is asked: a later denial beats an escalation.
 
-    The bounds of a scope come last: they can only deny.
+    The bounds of a scope come last: they can only deny. `left` is None where the call cannot be charged and so will be
+    denied: what reads it is passed over, for nobody can say.
     """
     if not contract.rules and not bounds:
         return contract.always
@@ -275,6 +279,8 @@ def _by_rules(
     )
     obligations = list(contract.always)
     for rule in contract.rules:
+        if left is None and "left" in rule.compiled.reads:
+            continue
         try:
             if rule.compiled.holds(scope):
                 continue
