@@ -111,12 +111,12 @@ class ToolLists:
 
     def offered(self, names: tuple[str, ...], called: Collection[str] = ()) -> tuple[str, ...]:
         """`names` with one version of each tool: the newest, or the newest of those that were `called`."""
-        left_out: set[str] = set()
+        present, left_out = frozenset(names), set[str]()
         for line in self._lines.values():
-            here = [version for version in line if version in names]
+            here = [version for version in line if version in present]
             kept = [version for version in here if version in called][:1] or here[:1]
             left_out.update(version for version in here if version not in kept)
-        return tuple(name for name in names if name not in left_out)
+        return tuple([name for name in names if name not in left_out]) if left_out else names
 
     def render(self, names: tuple[str, ...], format: Format) -> list[dict[str, Any]]:
         """Made anew each time: whoever changes what she got changes nobody else's list (C084)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 
 from examples.scripted_openai import Call, CallTools, Say
 from gateway import Gateway, Principal, Session
-from gateway.domain.call import Denied, Outcome, Parked, Released
+from gateway.domain.call import Denied, Outcome, Parked, Released, Unknown
 from gateway.domain.decision import ReasonCode
 from gateway.loop import Finished
 from gateway.office import Office
 from gateway.paused import Paused
 from gateway.serialize import Order, Place
+from gateway.session import MAX_CALLS_A_TURN
 from tests.support import ANA, Tool, ask, gateway_with, open_gateway, policies_for, reason, tool, vote
 from tests.unit.loop_bench import Api, Bench, How, answers, each_api, each_way
 
@@ -140,6 +142,42 @@ def test_a_tool_that_fails_holds_nobody_up(tmp_path: Path) -> None:
         outcomes = asyncio.run(work.session(gateway).judge([ask("act", n=1), ask("act", n=2)]))
     assert [isinstance(each, Released) and each.failure is None for each in outcomes] == [False, True]
     assert work.done[-2:] == in_order(2)
+
+
+def test_a_tool_that_never_ends_holds_the_next_up_no_longer_than_its_deadline(tmp_path: Path) -> None:
+    let_go, done = threading.Event(), list[int]()
+
+    def act(n: int) -> int:
+        if n == 1:
+            let_go.wait(60)
+        done.append(n)
+        return n
+
+    with gateway_with(tmp_path, tool(act, ordered=True, effect="external", execution={"deadline_s": 0.05})) as gateway:
+        first, second = asyncio.run(gateway.session(ANA).judge([ask("act", n=1), ask("act", n=2)]))
+        assert isinstance(first, Unknown)
+        assert isinstance(second, Released)
+        assert done == [2]
+        let_go.set()
+
+
+def test_a_turn_full_of_ordered_calls_is_answered_whole_and_in_order(tmp_path: Path) -> None:
+    work = Work()
+    loop = {"loop": {"concurrent_calls": 128, "calls_per_conversation": 128}}
+    with gateway_with(tmp_path, *work.tools(), settings=loop) as gateway:
+        numbers = [*range(MAX_CALLS_A_TURN)]
+        outcomes = asyncio.run(work.session(gateway).judge([ask("act", n=n) for n in numbers]))
+    assert all(isinstance(each, Released) for each in outcomes)
+    assert work.done == in_order(*numbers)
+
+
+def test_c068_what_waits_behind_a_parked_call_counts_against_the_cap(tmp_path: Path) -> None:
+    work = Work()
+    with gateway_with(tmp_path, *work.tools(**ASKS), settings={"loop": {"pending_requests": 2}}) as gateway:
+        calls = [ask("act", n=100), ask("act", n=1), ask("act", n=2), ask("note", n=3)]
+        outcomes = asyncio.run(work.session(gateway).judge(calls))
+    assert [type(each).__name__ for each in outcomes] == ["Parked", "Parked", "Denied", "Released"]
+    assert reason(outcomes[2]) is ReasonCode.APPROVALS_FULL
 
 
 def test_who_gives_up_leaves_the_queue(tmp_path: Path) -> None:
