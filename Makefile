@@ -39,6 +39,8 @@ format: env ## Put the code in the house format
 bench: env ## Print what a governed call costs, with the rivals beside it
 	@$(DOCKER) $(PY) -m benchmarks.speed
 	@$(PY) -m benchmarks.policy
+	@$(PY) -m benchmarks.audit
+	@$(PY) -m benchmarks.audit_reading
 
 boxbench: env ## Print what a sandboxed run costs, beside docker run and llm-sandbox
 	@$(DOCKER) $(PY) -m benchmarks.sandbox
