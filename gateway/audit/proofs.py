@@ -112,8 +112,7 @@ class Leaves:
     def frontier(self, start: int, end: int) -> Frontier:
         """The tree over that stretch alone, as far as it is there."""
         frontier = Frontier()
-        for leaf in self.between(start, end):
-            frontier.append(leaf)
+        frontier.extend(self.between(start, end))
         return frontier
 
 

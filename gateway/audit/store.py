@@ -212,13 +212,12 @@ class Store:
         except BaseException:
             self._space.undo(self._promised)
             raise
-        for line, entry in zip(lines, batch, strict=True):
-            leaf = leaf_hash(line)
-            state.frontier.append(leaf)
-            state.tail.append(leaf)
-            state.ledger.take(seq, line)
-            entry.outcome = Position(seq, leaf)
-            seq += 1
+        leaves = list(map(leaf_hash, lines))
+        state.frontier.extend(leaves)
+        state.tail += leaves
+        for at, entry in enumerate(batch, seq):
+            state.ledger.take(at, lines[at - seq])
+            entry.outcome = Position(at, leaves[at - seq])
         state.length += len(data)
         self._space.settle(state.length)
 

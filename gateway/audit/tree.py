@@ -7,7 +7,7 @@ proofs (RFC 9162 sections 2.1.3 and 2.1.4) are checked here, without the leaves,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Final, final
 
@@ -40,12 +40,19 @@ class Frontier:
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf hash; amortised constant time."""
-        carry = self.size
-        while carry & 1:
-            leaf = sha256(b"\x01" + self._peaks.pop() + leaf).digest()
-            carry >>= 1
-        self._peaks.append(leaf)
-        self.size += 1
+        self.extend((leaf,))
+
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """`append` each, in order."""
+        size, peaks = self.size, self._peaks
+        for leaf in leaves:
+            node, carry = leaf, size
+            while carry & 1:
+                node = sha256(b"\x01" + peaks.pop() + node).digest()
+                carry >>= 1
+            peaks.append(node)
+            size += 1
+        self.size = size
 
     @property
     def peaks(self) -> tuple[bytes, ...]:
