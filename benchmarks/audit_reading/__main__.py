@@ -47,9 +47,9 @@ def measure(folder: Path, count: int) -> None:
     (folder / "state").mkdir()
     size = write(folder / "audit", count)
     print(f"a log of {count:,} records, {size / 1e6:,.0f} MB")
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), sum(os.times()[:4])  # with the process that reads
     index = Index.open(folder / "state", folder / "audit", frozenset({ORIGIN}))
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    wall, cpu = time.perf_counter() - wall, sum(os.times()[:4]) - cpu
     verdict = "met" if count / wall >= INDEX_TARGET else "missed"
     print(f"indexed with full text: {count / wall:,.0f} records/s, target {INDEX_TARGET:,}: {verdict}")
     print(f"  {count / cpu:,.0f} per second of CPU; the index has {index.path.stat().st_size / 1e6:,.0f} MB")

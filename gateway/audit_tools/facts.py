@@ -66,7 +66,7 @@ def text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        short = value[:MAX_VALUE_CHARS]
+        short = value if len(value) <= MAX_VALUE_CHARS else value[:MAX_VALUE_CHARS]
         return short if short.isascii() else short.encode("utf-8", "replace").decode("utf-8")
     return "" if not value or isinstance(value, (dict, list)) else str(value)[:MAX_VALUE_CHARS]
 

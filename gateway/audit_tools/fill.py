@@ -7,25 +7,18 @@ sorting. Records of one microsecond, or of a clock that was set back onto others
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, NamedTuple, final
+from typing import Final, NamedTuple, final
 from zlib import crc32
-
-import orjson
 
 from gateway.audit.intents import origins_in
 from gateway.audit.progress import Meter, Tell
-from gateway.audit.segment import FIRST_SEGMENT, Place, read_lines, says_it_starts_at
-from gateway.audit.shape import decode
-from gateway.audit_tools.facts import facts_of, words_of
-from gateway.audit_tools.moment import record_us
-from gateway.audit_tools.query import Terms
-from gateway.audit_tools.tallies import Tallies
+from gateway.audit.segment import FIRST_SEGMENT, Place, says_it_starts_at
+from gateway.audit_tools.batches import Batch, Reached, aside, batches
 
 SLOT_BITS: Final = 10
-_BATCH_RECORDS: Final = 20_000
-_BATCH_CHARS: Final = 16 << 20
+_WORTH_A_PROCESS: Final = 64 << 20  # bytes: reading so much takes longer than starting one
 
 SCHEMA: Final = """
 CREATE TABLE origins (no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, first TEXT NOT NULL, segment TEXT NOT NULL,
@@ -87,8 +80,12 @@ def fill(database: sqlite3.Connection, audit: Path, progress: Tell | None = None
     for _, segments in todo:
         meter.expect(segments)
     for cursor, segments in todo:
-        for read, records in _Filler(database, cursor, segments).run():
-            meter.add(read, records)
+        start = Reached(cursor.segment, cursor.offset, cursor.seq, cursor.last, cursor.mark)
+        long = sum(each.stat().st_size for each in segments) - cursor.offset >= _WORTH_A_PROCESS
+        with closing(aside(segments, start) if long else batches(segments, start)) as ready:
+            for batch in ready:
+                _store(database, cursor.no, batch)
+                meter.add(batch.read, len(batch.rows))
 
 
 def _begin(database: sqlite3.Connection, name: str, first: Path) -> Cursor:
@@ -116,117 +113,50 @@ def _check(cursor: Cursor, segments: list[Path]) -> None:
         raise OutOfStep("the last line indexed is another one now")
 
 
-class _Filler:
-    """One origin's new lines."""
+def _store(database: sqlite3.Connection, no: int, batch: Batch) -> None:
+    database.execute("BEGIN IMMEDIATE")
+    ids = _keys(database, batch.times)
+    database.executemany(
+        "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
+        ((key, no, *row) for key, row in zip(ids, batch.rows, strict=True)),
+    )
+    database.executemany(
+        "INSERT INTO search (rowid, fields, words) VALUES (?, ?, ?)",
+        ((key, fields, words) for key, (fields, words) in zip(ids, batch.texts, strict=True)),
+    )
+    database.executemany(
+        "INSERT INTO counts VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
+        ((hour, no, what, name, n) for (hour, what, name), n in batch.counts.items()),
+    )
+    database.executemany(
+        "INSERT INTO spans VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
+        ((hour, no, step, bucket, n) for (hour, step, bucket), n in batch.spans.items()),
+    )
+    database.execute(
+        "UPDATE origins SET segment = ?, offset = ?, seq = ?, last = ?, mark = ? WHERE no = ?", (*batch.reached, no)
+    )
+    database.execute("COMMIT")
 
-    def __init__(self, database: sqlite3.Connection, cursor: Cursor, segments: list[Path]) -> None:
-        self._database = database
-        self._cursor = cursor
-        self._segments = segments
-        self._seconds: dict[str, int] = {}
-        self._terms = Terms()
 
-    def run(self) -> Iterator[tuple[int, int]]:
-        """Commits batch by batch; yields the bytes and the records of each."""
-        seq, segment, offset = self._cursor.seq, self._cursor.segment, self._cursor.offset
-        last, mark = self._cursor.last, self._cursor.mark
-        rows: list[tuple[int, int, int, int, int, int]] = []
-        texts: list[tuple[str, str]] = []
-        tallies, chars, read = Tallies(), 0, 0
-        for name, at, data, taken in self._whole_lines():
-            record = parsed(data)
-            facts = facts_of(record)
-            us = record_us(record.get("time"), self._seconds) if record is not None else 0
-            words = words_of(record)
-            mark = crc32(data)
-            rows.append((us, seq, int(name[:8]), at, len(data), mark))
-            texts.append((self._terms.of(facts), words))
-            tallies.add(us, facts, record)
-            seq, segment, offset, last = seq + 1, name, at + taken, at
-            chars += len(words)
-            read += taken
-            if len(rows) >= _BATCH_RECORDS or chars >= _BATCH_CHARS:
-                self._commit(rows, texts, tallies, (segment, offset, seq, last, mark))
-                yield read, len(rows)
-                rows, texts, tallies, chars, read = [], [], Tallies(), 0, 0
-        if rows:
-            self._commit(rows, texts, tallies, (segment, offset, seq, last, mark))
-            yield read, len(rows)
-
-    def _whole_lines(self) -> Iterator[tuple[str, int, bytes, int]]:
-        """(segment, offset, line, bytes it takes up): as `shape.numbered` counts, an unfinished last line left out."""
-        waiting: tuple[str, int, bytes, int] | None = None
-        for segment, offset, data, whole in read_lines(self._segments, self._cursor.offset):
-            if waiting is not None:
-                yield waiting
-                waiting = None
-            if whole:
-                yield segment.name, offset, data, len(data) + 1
-            else:
-                waiting = (segment.name, offset, data, len(data))
-
-    def _commit(
-        self,
-        rows: list[tuple[int, int, int, int, int, int]],
-        texts: list[tuple[str, str]],
-        tallies: Tallies,
-        reached: tuple[str, int, int, int, int],
-    ) -> None:
-        database, no = self._database, self._cursor.no
-        database.execute("BEGIN IMMEDIATE")
-        order = sorted(range(len(rows)), key=lambda i: (rows[i][0], rows[i][1]))
-        ids = self._keys([rows[i][0] for i in order])
-        keyed = sorted(zip(ids, order, strict=True))
-        database.executemany(
-            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", ((key, no, *rows[i][1:]) for key, i in keyed)
-        )
-        database.executemany(
-            "INSERT INTO search (rowid, fields, words) VALUES (?, ?, ?)", ((key, *texts[i]) for key, i in keyed)
-        )
-        database.executemany(
-            "INSERT INTO counts VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
-            ((hour, no, what, name, n) for (hour, what, name), n in tallies.counts.items()),
-        )
-        database.executemany(
-            "INSERT INTO spans VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
-            ((hour, no, step, bucket, n) for (hour, step, bucket), n in tallies.spans().items()),
-        )
-        database.execute(
-            "UPDATE origins SET segment = ?, offset = ?, seq = ?, last = ?, mark = ? WHERE no = ?", (*reached, no)
-        )
-        database.execute("COMMIT")
-
-    def _keys(self, times: list[int]) -> list[int]:
-        """Free keys for ascending times, in order."""
-        ids, last = [], -1
-        for us in times:
-            last = max(us << SLOT_BITS, last + 1)
-            ids.append(last)
-        one = self._database.execute
-        if one("SELECT 1 FROM records WHERE id BETWEEN ? AND ? LIMIT 1", (ids[0], ids[-1])).fetchone() is None:
-            return ids
-        last = -1
-        for place, us in enumerate(times):
-            key = max(us << SLOT_BITS, last + 1)
-            if one("SELECT 1 FROM records WHERE id = ?", (key,)).fetchone() is not None:
-                key = one(_NEXT_FREE, (key,)).fetchone()[0]
-            ids[place] = last = key
+def _keys(database: sqlite3.Connection, times: list[int]) -> list[int]:
+    """Free keys for ascending times, ascending."""
+    ids, last = [], -1
+    for us in times:
+        last = max(us << SLOT_BITS, last + 1)
+        ids.append(last)
+    one = database.execute
+    if one("SELECT 1 FROM records WHERE id BETWEEN ? AND ? LIMIT 1", (ids[0], ids[-1])).fetchone() is None:
         return ids
+    last = -1
+    for place, us in enumerate(times):
+        key = max(us << SLOT_BITS, last + 1)
+        if one("SELECT 1 FROM records WHERE id = ?", (key,)).fetchone() is not None:
+            key = one(_NEXT_FREE, (key,)).fetchone()[0]
+        ids[place] = last = key
+    return ids
 
 
 _NEXT_FREE: Final = (
     "SELECT id + 1 FROM records AS r WHERE id >= ? "
     "AND NOT EXISTS (SELECT 1 FROM records WHERE id = r.id + 1) ORDER BY id LIMIT 1"
 )
-
-
-def parsed(line: bytes) -> dict[str, Any] | None:
-    """As `shape.decode` has it, several times faster where orjson agrees that it is JSON."""
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        try:
-            return decode(line)
-        except ValueError:
-            return None
-    return record if isinstance(record, dict) else None

@@ -21,14 +21,15 @@ from typing import Any, Final, NamedTuple, Self, TypeVar, final
 from zlib import crc32
 
 from gateway.audit.progress import Tell
+from gateway.audit_tools.batches import parsed
 from gateway.audit_tools.facts import facts_of
-from gateway.audit_tools.fill import SCHEMA, SLOT_BITS, OutOfStep, fill, parsed
+from gateway.audit_tools.fill import SCHEMA, SLOT_BITS, OutOfStep, fill
 from gateway.audit_tools.moment import HOUR_US, LATEST_US
 from gateway.audit_tools.query import Query
 from gateway.domain.errors import ToolgateError
 
 FILE: Final = "audit-index.db"
-VERSION: Final = 1  # raised with every change of SCHEMA or of what is taken in; another one is built anew
+VERSION: Final = 2  # raised with every change of SCHEMA or of what is taken in; another one is built anew
 _BUSY_S: Final = 60.0
 _PAGE: Final = 500
 _LASTING: Final = ("journal_mode = WAL", "synchronous = NORMAL")  # what is committed survives a kill

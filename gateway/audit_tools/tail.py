@@ -7,7 +7,7 @@ from typing import final
 
 from gateway.audit.intents import origins_in
 from gateway.audit.segment import Place, read_lines
-from gateway.audit_tools.fill import parsed
+from gateway.audit_tools.batches import parsed
 from gateway.audit_tools.index import Found
 from gateway.audit_tools.story import in_time
 from gateway.domain.errors import ToolgateError

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.audit.files import OsFiles
 from gateway.audit.origin import load_keyrings, load_signer
 from gateway.audit.retention import retire
-from gateway.audit_tools import fill, index
+from gateway.audit_tools import batches, fill, index
 from gateway.audit_tools.facts import facts_of
 from gateway.audit_tools.index import Found, Index, IndexUnavailable
 from gateway.audit_tools.query import Query
@@ -176,7 +176,7 @@ def test_segments_are_read_through(log: Log) -> None:
 
 
 def test_batches_are_joined(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fill, "_BATCH_RECORDS", 3)
+    monkeypatch.setattr(batches, "BATCH_RECORDS", 3)
     monkeypatch.setattr(index, "_PAGE", 2)
     log.write(*(denied(f"call_{n}", principal="ana" if n % 2 else "bob") for n in range(11)), tick=0)
     assert seqs(log, Query(), 5) == [6, 7, 8, 9, 10]
@@ -348,7 +348,7 @@ def test_whatever_a_line_holds_it_is_taken_in(log: Log, line: bytes) -> None:
 def test_many_records_of_one_microsecond_do_not_collide(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fill, "SLOT_BITS", 1)
     monkeypatch.setattr(index, "SLOT_BITS", 1)
-    monkeypatch.setattr(fill, "_BATCH_RECORDS", 7)
+    monkeypatch.setattr(batches, "BATCH_RECORDS", 7)
     log.write(*(denied(f"call_{n}") for n in range(20)), tick=0)
     log.put_stranger(*(log.stranger_says(denied(f"call_{n}"), n) for n in range(20)))
     with log.index() as found:

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.audit.encode import encode
+from gateway.audit_tools.batches import parsed
 from gateway.audit_tools.export import MAX_CELL_CHARS, exported
 from gateway.audit_tools.facts import facts_of
 from gateway.audit_tools.figures import Figures, figures
-from gateway.audit_tools.fill import parsed
 from gateway.audit_tools.index import Found
 from gateway.audit_tools.names import OTEL, ocsf
 from gateway.audit_tools.plain import ascii_json, parts_of, shown
