@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, final, overload
 from gateway.alarm import alarm
 from gateway.audit.encode import clip
 from gateway.audit.port import Log
-from gateway.domain.errors import ContractMismatch, PolicyError, ToolgateError, UsageError
+from gateway.domain.errors import AuditUnavailable, ContractMismatch, PolicyError, ToolgateError, UsageError
 from gateway.domain.event import (
     DenialsCoalesced,
     Event,
@@ -352,8 +352,12 @@ class Gateway:
 
     def _at_exit(self) -> None:
         """A program that ends without closing: its stop is a record too. A forked child is not the program."""
-        if os.getpid() == self._pid:
+        if os.getpid() != self._pid:
+            return
+        try:
             self._close("exit")
+        except AuditUnavailable as fault:  # an exit function can raise nothing to anybody, nor change the exit status
+            alarm().error("stop_not_recorded", fault=str(fault))
 
     def _close(self, reason: str) -> None:
         if self._closed:

@@ -170,3 +170,33 @@ def test_a_program_that_ends_without_closing_leaves_its_stop_in_the_log(tmp_path
     where = locate(tmp_path / "policies", tmp_path / "home")
     (report,) = verify_home(where).origins
     assert (report.ok, report.uncovered) == (True, 0)
+
+
+LOST = """
+import sys
+from pathlib import Path
+from tests.support import ANA, one, open_gateway, tool
+def pay(order: str, amount: int) -> str:
+    return "paid"
+base = Path(sys.argv[1])
+gateway = open_gateway(base, tool(pay))
+one(gateway.session(ANA), "pay", order="o-1", amount=5)
+(base / "home" / "checkpoints").rename(base / "gone")
+if sys.argv[2] == "closes":
+    gateway.close()
+"""
+
+
+@pytest.mark.parametrize(("how", "status"), [("closes", 1), ("ends", 0)])
+def test_c111_a_program_that_cannot_seal_its_log_says_so(tmp_path: Path, how: str, status: int) -> None:
+    """By its exit status too, if it closes its gateway; an exit function can only raise the alarm."""
+    policies_for(tmp_path, tool(pay))
+    program = [sys.executable, "-c", LOST, str(tmp_path), how]
+    done = subprocess.run(program, cwd=Path.cwd(), check=False, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert "check the disk under the audit folder and the checkpoint folder" in done.stderr
+    (tmp_path / "gone").rename(tmp_path / "home" / "checkpoints")
+    assert records(tmp_path)[-1]["kind"] == "process.stopped"  # durable, if unsigned
+    (report,) = verify_home(locate(tmp_path / "policies", tmp_path / "home")).origins
+    assert report.ok
+    assert report.uncovered > 0
