@@ -63,6 +63,9 @@ def examine(policies: Path, root: Path | None = None) -> list[Check]:
     checks.append(_asked("lock", lambda: _lock(policies, found)))
     if found is not None:
         checks.append(_approvers(found))
+        if found.settings.observe is not None:
+            said = "observe mode is permitted: a gateway that asks for it denies nothing"
+            checks.append(Check("mode", "warning", said, "for production remove `observe:` from settings.yaml"))
     checks.append(_asked("permissions", lambda: _permissions(where)))
     checks.append(_asked("keys", lambda: _keys(where)))
     checks.append(_asked("separation", lambda: _separation(where)))

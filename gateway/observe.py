@@ -209,8 +209,8 @@ class Uncontracted(dict[str, V]):
 
 
 def open_door() -> Door:
-    """How a tool without a contract is run: as it was before, with what was sent."""
-    return Door(Execution(deadline_s=LONGEST_S), repeatable=False, fresh=orjson.loads)
+    """How a tool without a contract is run: as it was before, on its caller's thread, with what was sent."""
+    return Door(Execution(inline=True, deadline_s=LONGEST_S), repeatable=False, fresh=orjson.loads)
 
 
 def open_exit(*, values: bool) -> Exit:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -67,7 +67,7 @@ class Policy:
     stages: Stages
     tools: ToolLists
     desk: Desk
-    inline: frozenset[str]
+    inline: Mapping[str, bool]
     turns_per_run: int
     repeats: int
     on_secret: Literal["refuse", "mask", "hand_over"]
@@ -179,7 +179,7 @@ class Session:
         """`judge`, blocking. One call, or calls of inline tools only, run on this very thread."""
         policy = self._engine.policy()
         _check_ids(calls)
-        if len(calls) > 1 and not all(isinstance(call.name, str) and call.name in policy.inline for call in calls):
+        if len(calls) > 1 and not all(isinstance(call.name, str) and policy.inline[call.name] for call in calls):
             if self._engine.own_loop.is_current():
                 raise UsageError("dispatch_sync was called on the gateway's own loop; use `await dispatch` there")
             return self._engine.own_loop.submit(self.judge(calls)).result()

@@ -332,7 +332,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         stages=stages,
         tools=ToolLists(contracts),
         desk=Desk(runtime.store, rules, sealer=runtime.keys, clock=runtime.clock, newest_log_ns=newest),
-        inline=frozenset(tool for tool, each in contracts.items() if each.execution.inline),
+        inline=Uncontracted({tool: each.execution.inline for tool, each in contracts.items()}, observe is not None),
         turns_per_run=settings.loop.turns_per_run,
         repeats=settings.loop.repeats,
         on_secret=settings.answer.on_secret,

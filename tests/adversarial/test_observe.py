@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from gateway import Principal, ToolCall
 from gateway.cli.app import app
 from gateway.domain.call import Released
 from tests.adversarial.observing import PERMITTED, SECRET, last, log_text, look_up, observing, pay, wild, would
-from tests.support import ANA, one, records, result, tool
+from tests.support import ANA, ask, one, records, result, tool
 
 # what would have been decided, and that it ran
 
@@ -202,3 +203,18 @@ def test_readers_of_the_log_say_what_would_have_been(tmp_path: Path) -> None:
     explained = CliRunner().invoke(app, ["policy", "explain", call_id, *where]).output
     assert "only observed, so it ran; would have been: DENY rule" in explained
     assert "over 1.00" in explained
+
+
+def test_a_tool_without_a_contract_runs_where_it_always_did(tmp_path: Path) -> None:
+    """Connections of many libraries belong to the thread that made them; several calls in one turn are no exception."""
+    database = sqlite3.connect(":memory:")
+
+    def query(text: str) -> list[Any]:
+        return [row[0] for row in database.execute(text)]
+
+    with observing(tmp_path) as gateway:
+        gateway.register(query)
+        session = gateway.session(Principal("agent"))
+        outcomes = session.judge_sync([ask("query", text="SELECT 1"), ask("query", text="SELECT 2")])
+        assert [result(each) for each in outcomes] == [[1], [2]]
+    database.close()

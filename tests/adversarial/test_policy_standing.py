@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,32 @@ def without_the_tool(base: Path) -> None:
     policies_for(base, tool(look_up))
 
 
-BROKEN: list[Callable[[Path], None]] = [unreadable, another_model, gone, another_signature, without_the_tool]
+def half_written(base: Path) -> None:
+    path = base / "policies" / "tools" / "pay.yaml"
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def another_sandbox(base: Path) -> None:
+    """Containers are started from a profile, so it counts from the next start."""
+    (base / "policies" / "sandbox").mkdir()
+    (base / "policies" / "sandbox" / "box.yaml").write_text("memory_mb: 64\n")
+
+
+BROKEN: list[Callable[[Path], None]] = [
+    unreadable, another_model, gone, another_signature, without_the_tool, half_written, another_sandbox,
+]
+    unreadable,
+    another_model,
+    gone,
+    another_signature,
+    without_the_tool,
+    half_written,
+    another_sandbox,
+]
 
 
 @pytest.mark.parametrize("breaks", BROKEN, ids=lambda each: each.__name__)
-def test_the_last_good_policy_stays_and_it_is_said_in_log_audit_and_status(
+def test_c031_the_last_good_policy_stays_and_it_is_said_in_log_audit_and_status(
     tmp_path: Path, breaks: Callable[[Path], None]
 ) -> None:
     with gateway_with(tmp_path, tool(pay)) as gateway, capture_logs() as alarms:
@@ -63,6 +85,7 @@ def test_the_last_good_policy_stays_and_it_is_said_in_log_audit_and_status(
         said = " ".join(status(tmp_path).split())
         assert "could not take over" in said
         assert f"{good[:19]}, the last good one, stays in force" in said
+        shutil.rmtree(tmp_path / "policies")
         policies_for(tmp_path, tool(pay))
         assert gateway.reload()
         assert "could not take over" not in status(tmp_path)
@@ -107,6 +130,15 @@ def test_a_hostile_fault_does_nothing_to_the_terminal(tmp_path: Path) -> None:
         said = status(tmp_path)
     assert "\x1b" not in said
     assert "\u202e" not in said
+
+
+def test_doctor_says_that_observing_is_permitted(tmp_path: Path) -> None:
+    with gateway_with(tmp_path, tool(pay), settings=PERMITTED):
+        pass
+    where = ["--policies", str(tmp_path / "policies"), "--home", str(tmp_path / "home")]
+    assert "a gateway that asks for it denies nothing" in " ".join(
+        CliRunner().invoke(app, ["doctor", *where]).output.split()
+    )
 
 
 def found(base: Path) -> Any:
