@@ -60,8 +60,6 @@ def another_sandbox(base: Path) -> None:
 
 
 BROKEN: list[Callable[[Path], None]] = [
-    unreadable, another_model, gone, another_signature, without_the_tool, half_written, another_sandbox,
-]
     unreadable,
     another_model,
     gone,
