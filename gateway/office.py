@@ -6,10 +6,13 @@ The command line has an origin of its own in the log, held only while it writes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Self, final
+
+import orjson
 
 from gateway.alarm import alarm
 from gateway.audit.encode import encode
@@ -30,13 +33,18 @@ from gateway.clear.store import RequestStore
 from gateway.clock import SystemClock
 from gateway.domain.errors import PolicyError, SettingsError, UsageError
 from gateway.domain.event import CallSettled, Event
+from gateway.domain.instant import NS
 from gateway.keys import Keys
+from gateway.policy.budget_documents import Budget
 from gateway.policy.documents import AuditSettings, WitnessSettings
 from gateway.policy.loader import load, read_settings
+from gateway.policy.text import did_you_mean
 from gateway.settings import Home, check_custody, locate
 from gateway.starting import enrolled_origins, one_start_at_a_time, reconcile_dead
+from gateway.state.budgets import Account, BudgetLedger
 from gateway.state.database import Database
 from gateway.state.kill_switches import KillSwitches
+from gateway.validate.charges import account_name
 from gateway.wiring import clearing_rules, newest_in, open_log, open_witness
 
 ORIGIN = "command-line"
@@ -79,6 +87,26 @@ class Office:
         )
         return Desk(self.store, rules, sealer=keys, clock=self._clock, newest_log_ns=newest_in(self.home))
 
+    def budget(self, name: str, of: Mapping[str, str] | None = None) -> tuple[Budget, list[Account]]:
+        """The budget `name` of settings.yaml, and what its accounts have used: all of them, or the one `of` names.
+
+        `of` gives the value of each path in `per`. Raises PolicyError, UsageError, SettingsError.
+        """
+        budgets = load(self.policies, locked=False).settings.budgets
+        budget = budgets.get(name)
+        if budget is None:
+            raise UsageError(f"settings.yaml has no budget {name!a}.{did_you_mean(name, budgets)}")
+        found = BudgetLedger(self.database, self._clock).accounts(name, budget.window_s * NS)
+        if of is None:
+            return budget, found
+        if set(of) != set(budget.per):
+            raise UsageError(f"an account of {name} is named by {', '.join(budget.per) or 'nothing: it has only one'}")
+        keys = Keys.open(self.home.keys / "deployment")
+        values = [[(path, value) for value in _as_written(of[path])] for path in budget.per]
+        names = (account_name(name, [part for pair in pairs for part in pair]) for pairs in product(*values))
+        spelled = {spelling for each in names for spelling in keys.spellings(each, domain=b"budget")}
+        return budget, [each for each in found if each.account in spelled]
+
     def close(self) -> None:
         self.kill_switches.close()
         self.database.close()
@@ -119,6 +147,15 @@ class Office:
             reconcile_dead(self.store, self.home)
         self.record(CallSettled(call.call_id, call.origin, call.seq, finding, by, why))
         return settle(self.store, call.call_id, finding)
+
+
+def _as_written(value: str) -> list[object]:
+    """A text on the command line, and the number it may stand for."""
+    try:
+        number = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return [value]
+    return [value, number] if type(number) in (int, float) else [value]
 
 
 @contextmanager

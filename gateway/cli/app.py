@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import approvals, approvers, audit, custody, doctor, init, kill, policy, sandbox
+from gateway.cli import approvals, approvers, audit, budget, custody, doctor, init, kill, policy, sandbox
 from gateway.cli.present import problem
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(approvers.app, name="approvers")
 custody.register(audit.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
+app.command(name="budget")(budget.budget)
 app.add_typer(kill.app, name="kill")
 app.add_typer(sandbox.app, name="sandbox")
 

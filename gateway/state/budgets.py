@@ -134,6 +134,23 @@ def taken(connection: Connection, charge: Charge, now: Instant) -> int:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What one account has used, in units. `calls` are those that hold something as unknown."""
+
+    budget: str
+    account: str
+    spent: int
+    reserved: int
+    unknown: int
+    calls: tuple[str, ...]
+
+    @property
+    def used(self) -> int:
+        return self.spent + self.reserved + self.unknown
+
+
+@final
 class BudgetLedger:
     """The ledger of one database, for whoever only asks."""
 
@@ -150,6 +167,28 @@ class BudgetLedger:
                 left = max(0, charge.most - taken(connection, charge, now))
                 found[charge.budget] = min(left, found.get(charge.budget, left))
         return found
+
+    def accounts(self, budget: str, window_ns: int) -> list[Account]:
+        """Every account of `budget` that has used anything, most first. Raises StateUnavailable."""
+        mine = and_(ENTRIES.c.budget == budget, or_(ENTRIES.c.state != SPENT, _within(window_ns, self._clock.now())))
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(ENTRIES.c.account, ENTRIES.c.state, ENTRIES.c.units, ENTRIES.c.call_id).where(mine)
+            ).all()
+        used: dict[str, dict[str, int]] = {}
+        doubt: dict[str, list[str]] = {}
+        for row in rows:
+            if type(row.units) is not int:
+                raise StateUnavailable(f"a row of budget {budget} was changed by hand. Restore the database.")
+            states = used.setdefault(row.account, {SPENT: 0, RESERVED: 0, UNKNOWN: 0})
+            states[row.state] += row.units
+            if row.state == UNKNOWN:
+                doubt.setdefault(row.account, []).append(row.call_id)
+        found = [
+            Account(budget, account, each[SPENT], each[RESERVED], each[UNKNOWN], tuple(doubt.get(account, ())))
+            for account, each in used.items()
+        ]
+        return sorted(found, key=lambda each: -each.used)
 
 
 def _within(window_ns: int, now: Instant) -> ColumnElement[bool]:

@@ -8,7 +8,7 @@ a value that is missing, negative, no plain number, or finer than a millionth ch
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol, final
@@ -91,7 +91,7 @@ class Charges:
                 found.append(
                     Charge(
                         charge.name,
-                        spell(canonical([charge.name, account])),
+                        spell(account_name(charge.name, account)),
                         units,
                         charge.budget.units,
                         charge.budget.window_s * NS,
@@ -126,6 +126,11 @@ class Charges:
                         )
             accounts = [[*account, path, value] for account in accounts for value in values]
         return accounts
+
+
+def account_name(budget: str, account: Sequence[object]) -> bytes:
+    """What an account's keyed digest is made of. `account` alternates the paths of `per` and their values."""
+    return canonical([budget, *account])
 
 
 def _at(budget: str, path: str, scope: Mapping[str, Mapping[str, object]]) -> object:

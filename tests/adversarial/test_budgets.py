@@ -344,13 +344,13 @@ from tests.support import ANA, one, open_gateway
 def refund(customer: str, amount: int) -> int:
     os.kill(os.getpid(), 9)
 with open_gateway(Path(sys.argv[1]), charged(refund), origin="dead") as gateway:
-    one(gateway.session(ANA), "refund", customer="k1", amount=100)
+    one(gateway.session(ANA), "refund", customer="k1", amount=int(sys.argv[2]))
 """
 
 
 def test_c073_what_a_killed_process_had_reserved_is_held_and_said_to_be_unknown(tmp_path: Path) -> None:
     policies_for(tmp_path, charged(), settings=settings(window_s=1))
-    killed = subprocess.run([sys.executable, "-c", CRASHER, str(tmp_path)], check=False)
+    killed = subprocess.run([sys.executable, "-c", CRASHER, str(tmp_path), "100"], check=False)
     assert killed.returncode == -9
     with open_gateway(tmp_path, charged()) as gateway:  # its start reads the dead one's log
         assert reason(one(gateway.session(ANA), "refund", customer="k1", amount=1)) is ReasonCode.VALUE_BUDGET
@@ -360,3 +360,30 @@ def test_c073_what_a_killed_process_had_reserved_is_held_and_said_to_be_unknown(
         assert office.settle(call, "did_not_happen", by="lea", why="the ledger has none")
     with open_gateway(tmp_path, charged()) as gateway:
         assert result(one(gateway.session(ANA), "refund", customer="k1", amount=100)) == 100
+
+
+@pytest.mark.parametrize("clean", [True, False], ids=["closed", "killed"])
+def test_c127_a_restored_database_learns_also_what_the_ledger_of_the_log_has_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean: bool
+) -> None:
+    monkeypatch.setattr("gateway.audit.ledger.CHARGED", 2)
+    where = locate(tmp_path / "policies", tmp_path / "home")
+    with gateway_with(tmp_path, charged(), settings=settings()):
+        pass
+    backup = where.database.read_bytes()
+    with open_gateway(tmp_path, charged()) as gateway:
+        for amount in (30, 20, 10, 5, 4):
+            result(one(gateway.session(ANA), "refund", customer="k1", amount=amount))
+    if not clean:
+        killed = subprocess.run([sys.executable, "-c", CRASHER, str(tmp_path), "30"], check=False)
+        assert killed.returncode == -9
+    for leftover in where.state.glob("state.db-*"):
+        leftover.unlink()
+    where.database.write_bytes(backup)
+    for _ in range(2):  # and a second start finds nothing to do
+        with open_gateway(tmp_path, charged()) as gateway:
+            session = gateway.session(ANA)
+            left = 31 if clean else 1
+            assert reason(one(session, "refund", customer="k1", amount=left + 1)) is ReasonCode.VALUE_BUDGET
+    with open_gateway(tmp_path, charged()) as gateway:
+        assert result(one(gateway.session(ANA), "refund", customer="k1", amount=left)) == left
