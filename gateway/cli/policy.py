@@ -72,9 +72,12 @@ def run_tests(
     junit: Annotated[
         Path | None, typer.Option("--junit", help="Write the results as JUnit XML too.", show_default=False)
     ] = None,
+    least: Annotated[
+        float, typer.Option("--least", min=0, max=100, help="Per cent of rules and grants that cases must meet.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Run the decision tables in tests/. Exit code 1 if a case does not come out as expected."""
+    """Run the decision tables in tests/. Exit code 1 if a case does not come out as expected, or too little is met."""
     from gateway.policy.loader import load
     from gateway.policy_tools.present import junit_xml, report_as_json
     from gateway.policy_tools.tables import read_tables, run_tables
@@ -93,13 +96,16 @@ def run_tests(
                 )
         failed = sum(1 for result in report.results if result.problem)
         typer.echo(f"{len(report.results) - failed} of {len(report.results)} cases as expected")
-        met = report.rules - len(report.unmet_rules), report.grants - len(report.unmet_grants)
-        typer.echo(f"rules that decided a case: {met[0]} of {report.rules}; grants used: {met[1]} of {report.grants}")
+        for word, counts in (("rules", report.rules), ("grants", report.grants)):
+            met = sum(1 for count in counts.values() if count)
+            typer.echo(f"{word} that some case met: {met} of {len(counts)}")
         for untested in (*report.unmet_rules, *report.unmet_grants):
             typer.echo(f"  {styled('untested', 'warn')}: {untested}")
         if not report.results:
             typer.echo("there are no tables: write tests/<name>.yaml in the policy folder")
-    if not report.ok:
+    if report.coverage < least:
+        typer.echo(f"{report.coverage:.0f}% of rules and grants are met, {least:.0f}% are asked for", err=True)
+    if not report.ok or report.coverage < least:
         raise typer.Exit(1)
 
 

@@ -39,6 +39,9 @@ def report_as_json(report: Report) -> dict[str, Any]:
             }
             for result in report.results
         ],
+        "coverage": report.coverage,
+        "rules": dict(report.rules),
+        "grants": dict(report.grants),
         "untested_rules": list(report.unmet_rules),
         "untested_grants": list(report.unmet_grants),
     }

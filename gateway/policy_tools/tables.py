@@ -1,19 +1,20 @@
 """Decision tables: what a policy must decide, written down beside it and run like unit tests (`tests/*.yaml`).
 
-A table is no part of the policy digest: it decides nothing. Coverage says which rules have decided no case, and which
-grants have let none through.
+A table is no part of the policy digest: it decides nothing. Coverage says how many cases each rule has decided and each
+row of policy.csv has let through, and so which none has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, final
 
 from pydantic import Field
 
-from gateway.domain.decision import Provenance
+from gateway.authorize.grants import Granted
 from gateway.domain.errors import PolicyError, UsageError
 from gateway.policy.budget_documents import BudgetName
 from gateway.policy.casbin_files import POLICY
@@ -75,13 +76,29 @@ class Result:
 @final
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All cases, and the rules and grants (as `file:line (name)`) that stay untested."""
+    """All cases, and how many of them each rule and each row of policy.csv decided or let through, by its place.
+
+    A `see` or `call` row counts where it let a call past step 2, an `approve` row where a call of its tool waits for
+    an approver, a deny row where it denied.
+    """
 
     results: tuple[Result, ...]
-    rules: int
-    grants: int
-    unmet_rules: tuple[str, ...]
-    unmet_grants: tuple[str, ...]
+    rules: Mapping[str, int]
+    grants: Mapping[str, int]
+
+    @property
+    def unmet_rules(self) -> tuple[str, ...]:
+        return tuple(name for name, count in self.rules.items() if not count)
+
+    @property
+    def unmet_grants(self) -> tuple[str, ...]:
+        return tuple(name for name, count in self.grants.items() if not count)
+
+    @property
+    def coverage(self) -> float:
+        """Per cent of rules and rows that some case met; 100 where there are none."""
+        counts = [*self.rules.values(), *self.grants.values()]
+        return 100.0 * sum(map(bool, counts)) / len(counts) if counts else 100.0
 
     @property
     def ok(self) -> bool:
@@ -105,8 +122,9 @@ def read_tables(policies: Path) -> list[tuple[YamlDocument, Table]]:
 def run_tables(policy: PolicySet, tables: list[tuple[YamlDocument, Table]]) -> Report:
     """Judge every case. Raises PolicyError only where the policy itself cannot be compiled."""
     results: list[Result] = []
-    met: set[str] = set()
     with DryRun(policy) as run:
+        rules = {str(rule.source): 0 for compiled in run.contracts.values() for rule in compiled.rules}
+        rows = {row.line: 0 for row in policy.access.grants}
         for document, table in tables:
             for at, case in enumerate(table.cases):
                 line = document.place(("cases", at)).line
@@ -115,20 +133,30 @@ def run_tables(policy: PolicySet, tables: list[tuple[YamlDocument, Table]]) -> R
                 except (PolicyError, UsageError) as error:
                     results.append(Result(document.file, line, table.table, case, None, str(error)))
                     continue
-                if verdict.grant is not None:
-                    met.add(str(verdict.grant))
-                met |= {str(rule) for rule in verdict.rules}
+                for place in verdict.rules:
+                    if str(place) in rules:
+                        rules[str(place)] += 1
+                for number in _rows_met(run, case, verdict):
+                    rows[number] += 1
                 results.append(Result(document.file, line, table.table, case, verdict, _problem(case, verdict)))
-        rules = [str(rule.source) for compiled in run.contracts.values() for rule in compiled.rules]
-    rows = [row for row in policy.access.grants if row.action == "call"]
-    grants = [str(Provenance(POLICY, row.line, row.subject)) for row in rows]
-    return Report(
-        tuple(results),
-        len(rules),
-        len(grants),
-        tuple(rule for rule in rules if rule not in met),
-        tuple(grant for grant in grants if grant not in met),
-    )
+    named = {
+        f"{POLICY}:{row.line} ({row.subject} {row.action} {row.tool})": rows[row.line] for row in policy.access.grants
+    }
+    return Report(tuple(results), MappingProxyType(rules), MappingProxyType(named))
+
+
+def _rows_met(run: DryRun, case: Case, verdict: Verdict) -> set[int]:
+    """The lines of policy.csv that this case went by."""
+    met = {place.line for place in verdict.rules if place.file == POLICY}
+    if verdict.grant is not None:
+        met.add(verdict.grant.line)
+        seen = run.grants.decide(case.principal, case.call.tool, "see")
+        if not case.fallback and isinstance(seen, Granted):
+            met.add(seen.row.line)
+    if any(need.startswith("approval:") for need in verdict.needs):
+        approving = (row for row in run.policy.access.grants if row.action == "approve" and row.allow)
+        met |= {row.line for row in approving if row.tool == case.call.tool}
+    return met
 
 
 def _question(case: Case) -> Question:

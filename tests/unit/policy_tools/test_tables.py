@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from gateway import PolicyError
+from gateway.cli.app import app
 from gateway.policy.loader import load
 from gateway.policy_tools.dry import DryRun, Question
 from gateway.policy_tools.present import junit_xml, report_as_json, verdict_as_json
@@ -39,6 +43,41 @@ def test_the_shipped_policy_is_covered_whole() -> None:
     assert [result.problem for result in report.results if result.problem] == []
     assert report.unmet_rules == ()
     assert report.unmet_grants == ()
+
+
+def asked(policies: Path, *more: str) -> Any:
+    return CliRunner().invoke(app, ["policy", "test", "-p", str(policies), *more])
+
+
+def test_the_command_holds_the_shipped_policy_to_every_rule_and_grant(policies: Path) -> None:
+    assert asked(SHIPPED, "--least", "100").exit_code == 0
+    (policies / "tests/refunds.yaml").unlink()
+    assert asked(policies).exit_code == 0
+    done = asked(policies, "--least", "100")
+    assert done.exit_code == 1
+    assert "100% are asked for" in done.output
+    assert "untested: tools/initiate_refund.yaml" in done.output
+    assert "untested: policy.csv:31 (role:lead approve initiate_refund)" in done.output
+    found = json.loads(asked(policies, "--json").output)
+    assert found["coverage"] < 100
+    assert found["grants"]["policy.csv:14 (role:support see get_weather)"] == 1
+    assert asked(policies, "--least", str(int(found["coverage"]))).exit_code == 0
+
+
+def test_each_kind_of_row_is_met_in_its_own_way(policies: Path) -> None:
+    (policies / "policy.csv").write_text(
+        (policies / "policy.csv").read_text()
+        + "p, user:lea, run_python, call, deny\np, role:lead, run_python, see, allow\n"
+    )
+    report = run(policies)
+    assert len(report.unmet_grants) == 2, report.unmet_grants
+    case = """table: deny
+cases:
+  - {name: never lea, principal: lea, call: {tool: run_python, arguments: {code: "1"}}, expect: deny, reason: deny_rule}
+"""
+    (policies / "tests/deny.yaml").write_text(case)
+    (left,) = run(policies).unmet_grants
+    assert "role:lead see run_python" in left, "a case that is denied meets no allow row"
 
 
 def test_a_rule_that_was_loosened_is_found_out(policies: Path) -> None:
