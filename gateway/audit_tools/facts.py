@@ -46,6 +46,10 @@ are also what a policy that is judged beside the one in force says.
 _WOULD: Final = {"allow": "would_allow", "deny": "would_deny", "escalate": "would_park"}
 
 
+NOT_A_RECORD: Final = "not a record"
+"""The kind of a line that is no JSON object."""
+
+
 class Facts(NamedTuple):
     """Empty strings where a record does not say."""
 
@@ -126,4 +130,4 @@ def _as_json(value: object) -> str:
         return json.dumps(value, ensure_ascii=False)
 
 
-_NO_RECORD: Final = Facts("not a record", "", "", "", "", "", "", "", "", "")
+_NO_RECORD: Final = Facts(NOT_A_RECORD, "", "", "", "", "", "", "", "", "")

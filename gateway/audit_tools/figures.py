@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any, final
 
+from gateway.audit_tools.facts import NOT_A_RECORD
 from gateway.audit_tools.index import Index
 from gateway.audit_tools.tallies import WHOLE, percentile
 from gateway.domain.decision import Step
@@ -21,6 +22,7 @@ class Figures:
 
     records: int = 0
     untrusted: int = 0
+    misfits: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     denials: Counter[str] = field(default_factory=Counter)
     coalesced: int = 0
@@ -43,6 +45,7 @@ class Figures:
         return {
             "records": self.records,
             "records_of_unenrolled_origins": self.untrusted,
+            "lines_that_are_no_records": self.misfits,
             "calls": self.calls,
             "ran": self.intents,
             "outcomes": dict(self.outcomes),
@@ -100,6 +103,8 @@ def figures(index: Index, since: int, until: int) -> Figures:
 
 
 def _kind(found: Figures, kind: str, hour: int, n: int) -> None:
+    if kind == NOT_A_RECORD:
+        found.misfits += n
     if kind == "call.intent":
         found.intents += n
     if kind in ("call.intent", "call.denied"):

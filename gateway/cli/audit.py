@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gateway.cli import audit_read, audit_receipt
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, paragraph, print_json, safe, styled, table
+from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, paragraph, print_json, safe, styled
 from gateway.cli.progress import progressing
 
 app = typer.Typer(help="The audit log: verify it, read it, settle what is in doubt.", no_args_is_help=True)
@@ -53,7 +53,10 @@ def verify(
             }
             for each in report.origins
         ]
-        print_json({"ok": report.ok, "origins": origins})
+        print_json({"ok": report.ok and bool(origins), "origins": origins})
+    elif not report.origins:
+        typer.echo("nothing was verified: here is no log, no checkpoint and no enrolled origin", err=True)
+        typer.echo("if there ought to be, they were deleted: ask a backup or the witness", err=True)
     else:
         for each in report.origins:
             verdict = styled("whole", "good") if each.ok else styled("DAMAGED", "bad")
@@ -64,7 +67,7 @@ def verify(
                 paragraph(f"next: {damage.next}", "next", "bold", indent=4)
             for warning in each.warnings:
                 paragraph(f"note: {safe(warning)}", "note", "warn")
-    if not report.ok:
+    if not report.ok or not report.origins:
         raise typer.Exit(1)
 
 
@@ -122,13 +125,10 @@ def unfinished(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json
     elif not calls:
         typer.echo("every call that began has ended, or was settled")
     else:
-        table(
-            (
-                tuple(map(safe, (call.call_id, call.tool, call.principal, call.outcome or "none yet", call.time)))
-                for call in calls
-            ),
-            ("call", "tool", "principal", "outcome", "began"),
-        )
+        typer.echo(styled(f"{'call':37}  {'outcome':8}  began", "bold"))
+        for call in calls:
+            typer.echo(f"{safe(call.call_id):37}  {safe(call.outcome or 'none yet'):8}  {safe(call.time)}")
+            typer.echo(f"  {safe(call.tool)}, asked by {safe(call.principal)}")
         typer.echo("find out what happened, then: toolgate audit settle CALL --found ... --by ... --why ...")
     if calls:
         raise typer.Exit(1)

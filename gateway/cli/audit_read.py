@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import shutil
 import sys
+import textwrap
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -230,7 +231,8 @@ def lines(found: list[Found], legend: bool = True) -> None:
         head = f"{time_of_day}  {place:{widest}}  "
         if narrow and len(head) + 20 + len(text) > narrow:
             typer.echo(f"{head}{styled(kind, style)}")
-            typer.echo(f"{'':14}{text}")
+            pad = " " * 14
+            typer.echo("\n".join(textwrap.wrap(text, narrow, initial_indent=pad, subsequent_indent=pad)))
         else:
             typer.echo(f"{head}{styled(kind.ljust(18), style)}  {text}".rstrip())
     if legend:

@@ -117,6 +117,8 @@ def figure_lines(found: Figures) -> Iterator[str]:
         for step, (n, p50, p99) in found.steps.items():
             yield f"  {shown(step, 22)[:22]:22} {n:>9}   {_ms(p50)}   {_ms(p99)}"
     yield f"{found.records} records"
+    if found.misfits:
+        yield f"{found.misfits} of these lines are no records at all: run `toolgate audit verify`"
     if found.untrusted:
         yield f"{found.untrusted} records of origins that nobody enrolled are left out: they prove nothing"
 
