@@ -41,6 +41,7 @@ bench: env ## Print what a governed call costs, with the rivals beside it
 	@$(PY) -m benchmarks.policy
 	@$(PY) -m benchmarks.audit
 	@$(PY) -m benchmarks.audit_reading
+	@$(PY) -m benchmarks.openai
 
 boxbench: env ## Print what a sandboxed run costs, beside docker run and llm-sandbox
 	@$(DOCKER) $(PY) -m benchmarks.sandbox

@@ -24,6 +24,7 @@ from gateway.paused import Held, Paused, PausedRefused, Progress, open_paused, p
 from gateway.shapes.answers import content, write_answer
 from gateway.shapes.calls import custom_ids
 from gateway.shapes.requests import check_pairs, check_params, read_items, request_body
+from gateway.shapes.search import deferred_names
 from gateway.shapes.stream import BadStream, assembler
 from gateway.shapes.structured import Form, NotAsAsked, form_of, parse_answer, take_reply_model
 from gateway.shapes.turns import Turn, Unusable, call_ids, called_tools, read_turn, write_said
@@ -114,6 +115,7 @@ async def run(
     paused: Paused | None = None,
     tags: Collection[str] = (),
     only: Collection[str] | None = None,
+    deferred: Collection[str] = (),
     on_unchecked_text: Callable[[str], None] | None = None,
     **params: Any,
 ) -> Ended:
@@ -122,7 +124,7 @@ async def run(
     Give exactly one of `messages` (Chat Completions), `input` (Responses; items are sent again each turn, so with
     `store=False` a reasoning model needs `include=["reasoning.encrypted_content"]`) and `paused`. Other parameters go
     to the model; with `paused` they come on top of those the run began with. `response_format` (chat) and `text_format`
-    (Responses) may be a pydantic model. `tags` and `only` narrow the tool list (`Session.tools`).
+    (Responses) may be a pydantic model. `tags`, `only` and `deferred` are those of `Session.tools`.
 
     With `stream=True` turns are streamed; `on_unchecked_text` then gets each piece of text before anything was checked,
     and with a blocking client it is called in another thread. Raises UsageError, ModelUnavailable, PausedRefused.
@@ -144,7 +146,8 @@ async def run(
     progress.params |= check_params(params)
     if on_unchecked_text is not None and not progress.params.get("stream"):
         raise UsageError("`on_unchecked_text` needs `stream=True`")
-    return await _Loop(session, client, model, progress, tags, only, on_unchecked_text, reply_model).go()
+    subset = {"tags": tags, "only": only, "deferred": deferred}
+    return await _Loop(session, client, model, progress, subset, on_unchecked_text, reply_model).go()
 
 
 @final
@@ -155,8 +158,7 @@ class _Loop:
         client: Any,
         model: str,
         progress: Progress,
-        tags: Collection[str],
-        only: Collection[str] | None,
+        subset: dict[str, Any],
         on_unchecked_text: Callable[[str], None] | None,
         reply_model: Any,
     ) -> None:
@@ -164,8 +166,8 @@ class _Loop:
         self._client = client
         self._model = model
         self._so_far = progress
-        self._tags = tags
-        self._only = only
+        self._subset = subset
+        self._deferred: frozenset[str] = frozenset()  # in the request at hand
         self._heard = on_unchecked_text
         self._reply_model = reply_model
         self._asked_again = 0  # of the turn at hand
@@ -184,7 +186,8 @@ class _Loop:
         response = await self._ask()
         now.turns += 1
         cut = isinstance(response, Unusable)
-        turn = response if isinstance(response, Unusable) else read_turn(now.format, response, call_ids(now.items))
+        used = call_ids(now.items)
+        turn = response if isinstance(response, Unusable) else read_turn(now.format, response, used, self._deferred)
         if isinstance(turn, Unusable):
             if turn.reason is StopReason.TRUNCATED and not cut and self._may_ask_again():
                 self._asked_again += 1
@@ -261,7 +264,8 @@ class _Loop:
         A blocking client is called in a thread; what can be awaited is awaited here.
         """
         now, session = self._so_far, self._session
-        tools = session.tools(now.format, tags=self._tags, only=self._only, called=called_tools(now.items))
+        tools = session.tools(now.format, called=called_tools(now.items), **self._subset)
+        self._deferred = deferred_names(tools)
         rules = session.engine.policy().requests
         body = request_body(now.format, self._model, now.items, tools, now.params, rules, first=now.turns == 0)
         for name in _TOKEN_LIMITS:

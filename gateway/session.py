@@ -36,6 +36,7 @@ from gateway.shapes.answers import write_answers, write_late
 from gateway.shapes.calls import MAX_ID_CHARS, Asked, Format, good_id, read_calls
 from gateway.shapes.instructions import instructions
 from gateway.shapes.models import RequestRules
+from gateway.shapes.search import defer
 from gateway.shapes.tools import ToolCost, ToolLists, tool_cost
 from gateway.waiting import Awaited, Blocking, OwnLoop, Workers, drive
 
@@ -126,15 +127,22 @@ class Session:
         tags: Collection[str] = (),
         only: Collection[str] | None = None,
         called: Collection[str] = (),
+        deferred: Collection[str] = (),
     ) -> list[dict[str, Any]]:
         """The tools this principal may see and call, in a stable order, ready for `tools=` of the API named.
 
         `tags` keeps those whose contract has at least one of them, `only` those named. Of versions of one tool the
         newest is listed, or one of `called`: what the conversation has called before. Nothing here adds a right.
+
+        `deferred` are tags: such tools are left to the provider's tool search, which stands in the list then (Responses
+        only, of models that have it). Raises UsageError for them in Chat Completions.
         """
+        if deferred and format == "chat":
+            raise UsageError("Chat Completions has no tool search: leave `deferred` out, or use Responses")
         policy = self._engine.policy()
-        names = policy.tools.subset(self.visible(policy), tags, only, called)
-        return policy.tools.render(names, format)
+        names = policy.tools.subset(self.visible(policy), tags, only, called, deferred)
+        tools = policy.tools.render(names, format)
+        return defer(tools, policy.tools.tagged(names, deferred)) if deferred else tools
 
     def tool_cost(self, format: Format = "chat", **subset: Any) -> ToolCost:
         """About how many tokens each tool of that list costs in every request, and the whole list. An estimate."""

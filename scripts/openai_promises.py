@@ -16,6 +16,7 @@ FILES = (
     "tests/unit/test_loop.py",
     "tests/unit/test_openai_loop.py",
     "tests/unit/test_openai_bad_input.py",
+    "tests/unit/test_openai_search.py",
     "tests/unit/test_openai_tools.py",
     "tests/unit/test_openai_turns.py",
     "tests/unit/test_paused.py",
@@ -145,6 +146,12 @@ SECTIONS = (
                 "test_a_conversation_that_began_with_the_older_version_keeps_it",
                 "test_c136_a_call_from_an_older_list_is_judged_by_the_version_it_was_made_for",
             ),
+            responses(
+                "deferred loading and tool search",
+                "test_what_a_search_finds_is_called_and_stays_known",
+                "test_a_hosts_own_deferred_list_is_governed",
+                "test_a_search_with_nothing_left_to_find_is_taken_out_and_nothing_is_deferred_without_one",
+            ),
             line("token cost per tool and list", "test_a_list_tells_what_it_costs"),
             line("more than ten are warned about", "test_a_long_list_is_warned_about_once"),
         ),
@@ -239,12 +246,11 @@ SECTIONS = (
                 "test_c137_a_legacy_function_call_is_refused_and_recorded",
                 "test_c137_a_legacy_call_is_not_handed_over",
             ),
-            line(
-                "namespaces keyed into the name",
-                "test_a_namespace_holds_what_is_granted_under_its_name",
-                apis=RESPONSES,
-                ways=WAYS,
-                without={"chat": NO_CHAT},
+            responses("namespaces keyed into the name", "test_a_namespace_holds_what_is_granted_under_its_name"),
+            responses(
+                "a search that found what is not offered refused",
+                "test_a_search_that_found_what_is_not_offered_is_not_used",
+                "test_a_search_that_nobody_asked_for_is_no_turn",
             ),
             line(
                 "other endpoints and websockets",

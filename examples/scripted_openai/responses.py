@@ -15,7 +15,7 @@ from examples.scripted_openai.chat import fingerprint, tokens
 from examples.scripted_openai.conversation import Answered, Called, Conversation, Said, Turn
 from examples.scripted_openai.errors import ApiError
 from examples.scripted_openai.fields import as_list, as_object, content_text, required, required_text
-from examples.scripted_openai.rules import check_name, check_tools
+from examples.scripted_openai.rules import check_name, check_tool, check_tools, functions
 from examples.scripted_openai.script import CallTools, Say
 
 ROLES = ("system", "developer", "user", "assistant")
@@ -26,6 +26,8 @@ ITEM_PREFIX = {
     "custom_tool_call": "ctc",
     "custom_tool_call_output": "ctc",
     "reasoning": "rs",
+    "tool_search_call": "tsc",
+    "tool_search_output": "tso",
 }
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 MAX_CALL_ID = 64  # API reference, function_call.call_id
@@ -106,6 +108,7 @@ class _Items:
         self.kinds: dict[str, str] = {}
         self.answered: set[str] = set()
         self.item_ids: set[str] = set()
+        self.searching = False
 
     def read(self, item: Item, at: str) -> None:
         kind = item.get("type", "message")
@@ -115,6 +118,14 @@ class _Items:
             self._call(item, at, CALLS[str(kind)])
         elif kind in ("function_call_output", "custom_tool_call_output"):
             self._output(item, at, str(kind).removesuffix("_output"))
+        elif kind == "tool_search_output":
+            if not self.searching:
+                raise ApiError("No tool search found for tool search output.", param=at)
+            self.searching = False
+            for index, tool in enumerate(as_list(required(item, "tools", f"{at}.tools"), f"{at}.tools")):
+                check_tool(as_object(tool, f"{at}.tools[{index}]"), f"{at}.tools[{index}]", "responses")
+        elif kind == "tool_search_call":
+            self.searching = True
         elif kind != "reasoning":
             raise ApiError(f"Invalid value: '{kind}'.", param=f"{at}.type", code="invalid_value")
         self._item_id(item, str(kind), at)
@@ -192,12 +203,15 @@ def responses_answer(
         part = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
         message = {"id": f"msg_{suffix}", "type": "message", "status": "completed", "role": "assistant"}
         output.append({**message, "content": [part]})
+    if isinstance(reply, CallTools) and reply.searched:
+        output += _searched(reply.searched, body, suffix)
     for index, made in enumerate(reply.calls if isinstance(reply, CallTools) else ()):
         output.append(
             {
                 "id": f"fc_{suffix}{index}",
                 "type": "function_call",
                 "status": "completed",
+                **({} if made.namespace is None else {"namespace": made.namespace}),
                 "call_id": made.call_id or conversation.call_id(index),
                 "name": made.name,
                 "arguments": made.arguments_text(conversation),
@@ -235,6 +249,20 @@ def responses_answer(
     }
     store_answer(answer, body, store, items)
     return answer
+
+
+def _searched(names: tuple[str, ...], body: Item, suffix: str) -> list[Item]:
+    """What the server's own tool search leaves in the output: the call, and the definitions it loaded."""
+    deferred = {
+        tool["name"]: tool
+        for _, tool in functions(cast("list[object]", body.get("tools", [])))
+        if tool.get("defer_loading")
+    }
+    head: Item = {"execution": "server", "call_id": None, "status": "completed"}
+    return [
+        {"id": f"tsc_{suffix}", "type": "tool_search_call", "arguments": {"paths": list(names)}, **head},
+        {"id": f"tso_{suffix}", "type": "tool_search_output", "tools": [deferred[name] for name in names], **head},
+    ]
 
 
 def store_answer(answer: Item, body: Item, store: ResponseStore, items: list[Item]) -> None:

@@ -7,6 +7,7 @@ Chat Completions nests a tool (`{"type": "function", "function": {"name": ...}}`
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Literal
 
 from examples.scripted_openai.errors import ApiError
@@ -22,7 +23,7 @@ MAX_TOOLS = 128  # API reference, tools
 # Tools that the provider runs itself; Responses only. Accepted here so that tests can see them arrive.
 HOSTED = frozenset(
     {"web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "mcp"}
-    | {"computer", "computer_use_preview", "local_shell", "shell", "apply_patch"}
+    | {"computer", "computer_use_preview", "local_shell", "shell", "apply_patch", "tool_search"}
 )
 
 
@@ -61,21 +62,54 @@ def check_tools(body: dict[str, object], api: Api) -> tuple[str, ...]:
         )
     for index, raw in enumerate(tools):
         tool = as_object(raw, f"tools[{index}]")
-        name = _check_tool(tool, f"tools[{index}]", api)
+        name = check_tool(tool, f"tools[{index}]", api)
         if name in names and tool["type"] not in HOSTED:
             raise ApiError(f"Invalid 'tools': the name '{name}' is used twice.", param="tools", code="invalid_value")
         names.append(name)
+    _check_deferred(tools)
     _check_choice(body, names, api)
     return tuple(names)
 
 
-def _check_tool(tool: dict[str, object], at: str, api: Api) -> str:
+def functions(tools: list[object]) -> Iterator[tuple[str | None, dict[str, object]]]:
+    """Functions and custom tools of a Responses request, those of namespaces too, each with its namespace."""
+    for tool in tools:
+        if isinstance(tool, dict) and tool.get("type") == "namespace":
+            yield from ((str(tool["name"]), inner) for inner in tool["tools"])
+        elif isinstance(tool, dict) and tool.get("type") in ("function", "custom"):
+            yield None, tool
+
+
+def _check_deferred(tools: list[object]) -> None:
+    """Deferred tools and the search that finds them need each other (API guide, tool search)."""
+    searches = [tool for tool in tools if isinstance(tool, dict) and tool.get("type") == "tool_search"]
+    deferred = [tool for _, tool in functions(tools) if tool.get("defer_loading")]
+    if deferred and not searches:
+        raise ApiError(
+            "Invalid Value: 'tools.defer_loading'. Deferred tools require tools.tool_search.",
+            param="tools",
+            code="invalid_value",
+        )
+    if searches and not deferred and searches[0].get("execution") != "client":
+        raise ApiError("Invalid 'tools': tool_search has nothing to search.", param="tools", code="invalid_value")
+
+
+def check_tool(tool: dict[str, object], at: str, api: Api) -> str:
+    """Check one definition; return its name, or its type where the provider runs it."""
     kind = required_text(tool, "type", f"{at}.type")
     if api == "responses" and kind in HOSTED:
         return kind
+    if kind == "namespace" and api == "responses":
+        name = required_text(tool, "name", f"{at}.name")
+        required_text(tool, "description", f"{at}.description")
+        for index, inner in enumerate(as_list(required(tool, "tools", f"{at}.tools"), f"{at}.tools")):
+            check_tool(as_object(inner, f"{at}.tools[{index}]"), f"{at}.tools[{index}]", api)
+        return name
     if kind not in ("function", "custom"):
         raise ApiError(f"Invalid value: '{kind}'.", param=f"{at}.type", code="invalid_value")
     if api == "chat":
+        if "defer_loading" in tool:
+            raise ApiError(f"Unknown parameter: '{at}.defer_loading'.", param=f"{at}.defer_loading")
         at = f"{at}.{kind}"
         tool = as_object(required(tool, kind, at), at)
     name = required_text(tool, "name", f"{at}.name")

@@ -26,6 +26,7 @@ class Call:
     name: str
     arguments: Arguments | Callable[[Conversation], Arguments] = field(default_factory=dict)
     call_id: str | None = None
+    namespace: str | None = None
 
     def arguments_text(self, conversation: Conversation) -> str:
         given = self.arguments(conversation) if callable(self.arguments) else self.arguments
@@ -41,10 +42,14 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class CallTools:
-    """A turn of one or more parallel calls, with or without text before them."""
+    """A turn of one or more parallel calls, with or without text before them.
+
+    `searched` (Responses) are deferred tools of the request that the server's tool search found for the model first.
+    """
 
     calls: tuple[Call, ...]
     text: str | None = None
+    searched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,10 @@ class _Guard:
         return self.session.engine.policy().requests
 
     @property
+    def visible(self) -> tuple[str, ...]:
+        return self.session.visible(self.session.engine.policy())
+
+    @property
     def observing(self) -> bool:
         """In observe mode requests and answers pass as they are; what would have been done to them is recorded."""
         return self.session.engine.policy().observing
@@ -158,7 +162,7 @@ class _Guard:
         return RequestGoverned(who.principal.id, who.conversation, api, verdict, detail[:MAX_DETAIL], *cut)
 
     def gate(self, path: str) -> Gate | OpenGate:
-        gate = Gate("chat" if "/chat/completions" in path else "responses", self.rules)
+        gate = Gate("chat" if "/chat/completions" in path else "responses", self.rules, self.visible)
         return OpenGate(gate) if self.observing else gate
 
     def whole(self, content: bytes) -> None:
@@ -171,9 +175,9 @@ class _Guard:
             raise ResponseRefused(StopReason.INVALID_TURN, "it is neither JSON nor a stream") from error
         kind = body.get("object") if isinstance(body, dict) else None
         if isinstance(kind, str) and kind in _OBJECTS:
-            check_response(_OBJECTS[kind], body, self.rules)
+            check_response(_OBJECTS[kind], body, self.rules, self.visible)
         elif isinstance(body, dict) and ("choices" in body or "output" in body):
-            check_response("chat" if "choices" in body else "responses", body, self.rules)
+            check_response("chat" if "choices" in body else "responses", body, self.rules, self.visible)
 
 
 MAX_NAMES, MAX_NAME, MAX_DETAIL = 64, 128, 512  # of a record

@@ -17,7 +17,8 @@ from gateway.domain.errors import UsageError
 Format = Literal["chat", "responses"]
 
 MAX_ID_CHARS = 256  # OpenAI allows 40 and 64; compatible servers make longer ones
-NOT_CALLS = frozenset(("message", "reasoning"))  # Responses output that asks for nothing
+# Responses output that asks for nothing; a search is the provider's, or of a host that answers it itself
+NOT_CALLS = frozenset(("message", "reasoning", "tool_search_call", "tool_search_output"))
 CALL_ITEMS = {"function_call": "arguments", "custom_tool_call": "input"}  # Responses: the kinds of calls of ours
 
 

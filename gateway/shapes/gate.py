@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any, final
 
 from gateway.domain.decision import StopReason
@@ -26,9 +27,9 @@ _ITEM_EVENTS = ("response.output_item.added", "response.output_item.done")
 class Gate:
     """Bytes of server-sent events in, those that may go on out. `end` says whether all of it could."""
 
-    def __init__(self, format: Format, rules: RequestRules) -> None:
+    def __init__(self, format: Format, rules: RequestRules, visible: Collection[str] = ()) -> None:
         self._rules = rules
-        self._judge = _Chat(rules) if format == "chat" else _Responses(rules)
+        self._judge = _Chat(rules) if format == "chat" else _Responses(rules, visible)
         self._rest = b""
         self._held: list[bytes] = []
         self._size = 0
@@ -141,8 +142,9 @@ MAX_CHOICES = 128  # API reference, `n`
 
 @final
 class _Responses:
-    def __init__(self, rules: RequestRules) -> None:
+    def __init__(self, rules: RequestRules, visible: Collection[str]) -> None:
         self._rules = rules
+        self._visible = visible
         self._stream = ResponsesStream()
 
     def holds(self, event: Any) -> bool:
@@ -150,7 +152,7 @@ class _Responses:
             return False  # the client raises it
         self._stream.add(event)
         if event.get("type") in _ITEM_EVENTS:
-            check_item(event.get("item"), self._rules)
+            check_item(event.get("item"), self._rules, self._visible)
         if self._stream.ended:
-            check_response("responses", event.get("response"), self._rules)
+            check_response("responses", event.get("response"), self._rules, self._visible)
         return self._stream.has_calls and not self._stream.ended

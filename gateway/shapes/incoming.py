@@ -8,15 +8,16 @@ answered are not either. A call of a function is handed over unchanged, allowed 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from gateway.domain.decision import StopReason
 from gateway.domain.errors import ToolgateError
 from gateway.shapes.calls import Format, chat_call, good_id, is_own_call, kind_of
 from gateway.shapes.models import RequestRules
+from gateway.shapes.search import SEARCH_ITEMS, found
 
-_HARMLESS = frozenset(("message", "reasoning", "compaction"))
+_HARMLESS = frozenset(("message", "reasoning", "compaction", *SEARCH_ITEMS))
 # web_search_call, shell_call_output, mcp_list_tools: what a provider-executed tool leaves in the output
 _TRACES = re.compile(r"_(?:call_output|call|output|list_tools|approval_request)\Z")
 
@@ -30,11 +31,11 @@ class ResponseRefused(ToolgateError):
         self.why = why
 
 
-def check_response(format: Format, body: object, rules: RequestRules) -> None:
+def check_response(format: Format, body: object, rules: RequestRules, visible: Collection[str] = ()) -> None:
     """A whole `chat.completion` or `response`. Raises ResponseRefused. Errors of the API itself pass."""
     if not isinstance(body, Mapping):
         raise ResponseRefused(StopReason.INVALID_TURN, "it is no object of the API")
-    ids = list(_chat(body) if format == "chat" else _responses(body, rules))
+    ids = list(_chat(body) if format == "chat" else _responses(body, rules, visible))
     if not all(map(good_id, ids)) or len(set(ids)) != len(ids):
         raise ResponseRefused(StopReason.INVALID_TURN, "calls share an id, or have none")
 
@@ -64,21 +65,26 @@ def check_chat_message(message: Mapping[str, Any]) -> None:
         raise ResponseRefused(StopReason.UNKNOWN_ITEM, "the provider executed tools of its own")
 
 
-def _responses(body: Mapping[str, Any], rules: RequestRules) -> Iterator[object]:
+def _responses(body: Mapping[str, Any], rules: RequestRules, visible: Collection[str]) -> Iterator[object]:
     output = body.get("output", [])
     over = body.get("status", "completed") == "completed"
     items: list[Any] = output if isinstance(output, list) else [None]
     for item in items:
-        if check_item(item, rules):
+        if check_item(item, rules, visible):
             if not over or item.get("status", "completed") != "completed":
                 raise ResponseRefused(StopReason.TRUNCATED, "a turn that makes calls was cut off or is not over")
             yield item.get("call_id")
 
 
-def check_item(item: Any, rules: RequestRules) -> bool:
-    """One output item of Responses: True for a call of ours. Raises ResponseRefused."""
+def check_item(item: Any, rules: RequestRules, visible: Collection[str] = ()) -> bool:
+    """One output item of Responses: True for a call of ours. `visible` are the tools that a search may have found.
+
+    Raises ResponseRefused.
+    """
     if not isinstance(item, Mapping):
         raise ResponseRefused(StopReason.INVALID_TURN, "an item is no object")
+    if kind_of(item) == "tool_search_output" and not all(name in visible for name in found(item)):
+        raise ResponseRefused(StopReason.UNKNOWN_ITEM, "a search found a tool that is not available in this session")
     if kind_of(item) in _HARMLESS:
         return False
     if is_own_call(item):

@@ -17,6 +17,7 @@ from typing import Any, final
 from gateway.domain.errors import UsageError
 from gateway.shapes.calls import Format, key_name
 from gateway.shapes.models import RequestRules
+from gateway.shapes.search import SEARCH, settle_search
 from gateway.shapes.tools import ToolLists, name_of
 
 Item = dict[str, Any]
@@ -142,7 +143,15 @@ class _Request:
         given = body.pop("tools", None)
         if given is not None and not isinstance(given, list):
             raise RequestRefused("`tools` is a list")
-        tools = self._filtered(given or [])
+        search = None
+        if self.format == "responses" and SEARCH not in self.rules.provider_tools:
+            search = next(
+                (tool for tool in given or () if isinstance(tool, Mapping) and tool.get("type") == SEARCH), None
+            )
+        tools = self._filtered([tool for tool in given or () if tool is not search])
+        offered, tools = tools, settle_search(tools, search)
+        if search is not None and len(tools) == len(offered):
+            self.out.stripped.append(SEARCH)
         choice = body.pop("tool_choice", None)
         if tools:
             body["tools"] = tools
@@ -177,7 +186,8 @@ class _Request:
             self.out.stripped.append(name or "(no name)")
             return
         [own] = self.lists.render((name,), self.format)
-        into[name] = own | {"defer_loading": True} if tool.get("defer_loading") is True else own
+        deferred = tool.get("defer_loading") is True and self.format == "responses"
+        into[name] = own | {"defer_loading": True} if deferred else own
 
     def _namespace(self, tool: Mapping[str, Any]) -> list[Item]:
         """A namespace holds the tools whose contracts are called `<namespace>__<name>`."""

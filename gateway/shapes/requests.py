@@ -15,6 +15,7 @@ from gateway.domain.errors import UsageError
 from gateway.shapes.calls import Format, plain
 from gateway.shapes.models import RequestRules
 from gateway.shapes.outgoing import check_choice
+from gateway.shapes.search import refreshed
 from gateway.shapes.tools import name_of
 
 _TOOLS = "the session offers its own tools: register the tool, give it a contract, and leave this out"
@@ -133,4 +134,4 @@ def request_body(
     if not first and body.get("tool_choice") not in ("auto", "none"):
         body.pop("tool_choice", None)
     rules.settle_parallel(body, names)
-    return body | {("messages" if format == "chat" else "input"): list(items)}
+    return body | ({"messages": list(items)} if format == "chat" else {"input": refreshed(items, tools)})

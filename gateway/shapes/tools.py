@@ -30,7 +30,7 @@ class ToolCost:
 
 def tool_cost(tools: list[dict[str, Any]]) -> ToolCost:
     """What a rendered list costs in every request that carries it."""
-    each = {name_of(tool): -(-len(orjson.dumps(tool)) // CHARS_A_TOKEN) for tool in tools}
+    each = {name_of(tool) or str(tool["type"]): -(-len(orjson.dumps(tool)) // CHARS_A_TOKEN) for tool in tools}
     return ToolCost(each, sum(each.values()))
 
 
@@ -93,21 +93,28 @@ class ToolLists:
         tags: Collection[str] = (),
         only: Collection[str] | None = None,
         called: Collection[str] = (),
+        deferred: Collection[str] = (),
     ) -> tuple[str, ...]:
         """Those of `names` that have one of the tags and stand in `only`, in the same order.
 
-        Of versions of one tool it is the newest, or the newest of those that the conversation has called.
+        Of versions of one tool it is the newest, or the newest of those that the conversation has called. What has one
+        of the tags `deferred` does not make the list long.
         """
         if only is not None:
             names = tuple(name for name in names if name in only)
         if self._lines:
             names = self.offered(names, called)
         if tags:
-            names = tuple(name for name in names if not self._tags[name].isdisjoint(tags))
-        if len(names) > MANY_TOOLS and names not in self._warned and len(self._warned) < MAX_LISTS:
+            names = self.tagged(names, tags)
+        many = len(names) - (len(self.tagged(names, deferred)) if deferred else 0)
+        if many > MANY_TOOLS and names not in self._warned and len(self._warned) < MAX_LISTS:
             self._warned.add(names)
-            alarm().warning("many_tools", tools=len(names), advice="models choose worse; use tags= or only=")
+            alarm().warning("many_tools", tools=many, advice="models choose worse; use tags=, only= or deferred=")
         return names
+
+    def tagged(self, names: tuple[str, ...], tags: Collection[str]) -> tuple[str, ...]:
+        """Those of `names` that have one of the tags."""
+        return tuple(name for name in names if not self._tags[name].isdisjoint(tags))
 
     def offered(self, names: tuple[str, ...], called: Collection[str] = ()) -> tuple[str, ...]:
         """`names` with one version of each tool: the newest, or the newest of those that were `called`."""

@@ -27,6 +27,7 @@ from gateway.shapes.calls import (
     own_call,
     plain,
 )
+from gateway.shapes.search import found, is_search_item
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")  # what both APIs take back in a call
 _NO_NAME = "invalid_tool_name"
@@ -55,11 +56,16 @@ class Unusable:
     said: str = ""
 
 
-def read_turn(format: Format, response: object, used: Iterable[str]) -> Turn | Unusable:
-    """A `ChatCompletion` or a `Response`. `used` are the call ids that the conversation holds already."""
+def read_turn(
+    format: Format, response: object, used: Iterable[str], deferred: frozenset[str] = frozenset()
+) -> Turn | Unusable:
+    """A `ChatCompletion` or a `Response`. `used` are the call ids that the conversation holds already.
+
+    `deferred` are the tools that a search of the provider could find; it may have found no others.
+    """
     try:
         body = plain(response)
-        turn = _chat(body) if format == "chat" else _responses(body)
+        turn = _chat(body) if format == "chat" else _responses(body, deferred)
     except (UsageError, ValueError, RecursionError):  # no object of the API, or one that no JSON can hold
         return Unusable(StopReason.INVALID_TURN)
     if isinstance(turn, Turn):
@@ -148,14 +154,14 @@ def _more(item: Item) -> Item:
 # Responses
 
 
-def _responses(body: Item) -> Turn | Unusable:
+def _responses(body: Item, deferred: frozenset[str]) -> Turn | Unusable:
     output = body.get("output")
     items: list[Any] = output if isinstance(output, list) else [None]
     parts = [part for item in items if isinstance(item, dict) for part in _parts(item)]
     refusals = [str(part.get("refusal", "")) for part in parts if part.get("type") == "refusal"]
     if refusals:
         return Unusable(StopReason.MODEL_REFUSED, "".join(refusals))
-    why_not = _responses_end(body, items)
+    why_not = _responses_end(body, items, deferred)
     if why_not is not None:
         return why_not
     kept: list[Item] = []
@@ -179,7 +185,7 @@ def _responses(body: Item) -> Turn | Unusable:
     return Turn(kept, tuple(calls), "".join(texts))
 
 
-def _responses_end(body: Item, items: list[Any]) -> Unusable | None:
+def _responses_end(body: Item, items: list[Any], deferred: frozenset[str]) -> Unusable | None:
     status = body.get("status")
     if status == "failed" or body.get("error"):
         return Unusable(StopReason.MODEL_FAILED)
@@ -190,11 +196,16 @@ def _responses_end(body: Item, items: list[Any]) -> Unusable | None:
     if status != "completed" or not all(isinstance(item, dict) for item in items):
         return Unusable(StopReason.INVALID_TURN)
     for item in items:
-        if not (item.get("type") in ("message", "reasoning") or is_own_call(item)):
+        searched = is_search_item(item) and deferred and deferred.issuperset(_found(item))
+        if not (item.get("type") in ("message", "reasoning") or is_own_call(item) or searched):
             return Unusable(StopReason.UNKNOWN_ITEM)
         if item.get("status") not in ("completed", None):
             return Unusable(StopReason.TRUNCATED)
     return None
+
+
+def _found(item: Item) -> Iterable[str]:
+    return found(item) if item["type"] == "tool_search_output" else ()
 
 
 # both

@@ -156,7 +156,7 @@ def test_the_async_client_in_parallel() -> None:
             [USER, calling("call_1", name="not a name"), result("call_1")], "does not match pattern", id="name"
         ),
         pytest.param([USER, calling("c" * 41), result("c" * 41)], "too long", id="id of 41 characters"),
-        pytest.param([{"role": "user", "content": [{"type": "image_url"}]}], "text parts only", id="image"),
+        pytest.param([{"role": "user", "content": [{"type": "input_audio"}]}], "text and pictures only", id="sound"),
         pytest.param([{"role": "user"}], "Missing required parameter: 'messages[0].content'", id="no content"),
     ],
 )

@@ -14,9 +14,7 @@ import pytest
 import gateway
 from examples.scripted_openai import Call, CallTools, Raw, Rule, Say, Script
 from gateway.domain.errors import UsageError
-from gateway.shapes.models import RequestRules
-from gateway.shapes.outgoing import RequestRefused, govern_request
-from gateway.shapes.tools import ToolLists
+from gateway.shapes.outgoing import RequestRefused
 from tests.unit.integrations.wrapped import ask, done, function
 from tests.unit.loop_bench import (
     APIS,
@@ -239,21 +237,6 @@ def test_tools_hidden_among_the_input_items_are_filtered(bench: Bench, how: How)
     ):  # the scripted server does not know such items; what counts is what left
         client(input=[*prompt("responses", "go")["input"], more])
     assert (model.server.requests[0].body or {})["input"][1]["tools"] == []
-
-
-def test_a_namespace_holds_what_is_granted_under_its_name(bench: Bench) -> None:
-
-    contracts = {"crm__find": bench.gateway._set.contracts["look_up"].contract.model_copy(update={"tool": "crm__find"})}
-    tool = {
-        "type": "namespace",
-        "name": "crm",
-        "description": "d",
-        "tools": [function("responses", n) for n in ("find", "drop")],
-    }
-    made = govern_request("responses", {"tools": [tool]}, ("crm__find",), ToolLists(contracts), RequestRules())
-    [space] = made.body["tools"]
-    assert [(each["name"], each["strict"]) for each in space["tools"]] == [("find", True)]
-    assert made.stripped == ["crm__drop"]
 
 
 FAMILIES: list[tuple[str, bool | None, bool | None]] = [  # model, as asked for, as sent
