@@ -12,6 +12,7 @@ from gateway.alarm import alarm
 from gateway.policy.documents import Contract
 from gateway.policy.versions import lines
 from gateway.shapes.calls import Format
+from gateway.shapes.readonly import read_only
 from gateway.shapes.strict import to_wire
 
 MANY_TOOLS = 10  # beyond it models choose worse (OpenAI, "Function calling": aim for fewer than 20)
@@ -47,8 +48,8 @@ class ToolLists:
     """Every contract's definition, made once for a policy version."""
 
     def __init__(self, contracts: Mapping[str, Contract]) -> None:
-        self._chat: dict[str, bytes] = {}
-        self._responses: dict[str, bytes] = {}
+        self._chat: dict[str, dict[str, Any]] = {}
+        self._responses: dict[str, dict[str, Any]] = {}
         self._tags = {name: frozenset(contract.tags) for name, contract in contracts.items()}
         self._lines = lines(contracts)
         self._warned: set[tuple[str, ...]] = set()
@@ -67,8 +68,8 @@ class ToolLists:
             "parameters": wire.schema,
             "strict": wire.strict,
         }
-        self._chat[name] = orjson.dumps({"type": "function", "function": function})
-        self._responses[name] = orjson.dumps({"type": "function", **function})
+        self._chat[name] = read_only({"type": "function", "function": function})
+        self._responses[name] = read_only({"type": "function", **function})
         if not wire.strict:
             self.unstrict[name] = wire.why_not
 
@@ -84,8 +85,8 @@ class ToolLists:
             if contract.grammar is None:
                 grammar = {"syntax": "regex", "definition": pattern[1:-1]}
             chat, responses = {"type": "grammar", "grammar": grammar}, {"type": "grammar", **grammar}
-        self._chat[name] = orjson.dumps({"type": "custom", "custom": custom | {"format": chat}})
-        self._responses[name] = orjson.dumps({"type": "custom", **custom, "format": responses})
+        self._chat[name] = read_only({"type": "custom", "custom": custom | {"format": chat}})
+        self._responses[name] = read_only({"type": "custom", **custom, "format": responses})
 
     def subset(
         self,
@@ -126,6 +127,6 @@ class ToolLists:
         return tuple([name for name in names if name not in left_out]) if left_out else names
 
     def render(self, names: tuple[str, ...], format: Format) -> list[dict[str, Any]]:
-        """Made anew each time: whoever changes what she got changes nobody else's list (C084)."""
+        """Read-only definitions, shared, in a fresh list: nobody can change anybody else's (C084)."""
         made = self._chat if format == "chat" else self._responses
-        return [orjson.loads(made[name]) for name in names]
+        return [made[name] for name in names]

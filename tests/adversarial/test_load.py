@@ -171,7 +171,8 @@ def test_c084_a_tool_that_reaches_for_registry_list_or_context_changes_nothing(t
                 attempt()
             except UsageError as error:
                 refused.append(str(error))
-        made["listed"][0]["function"]["name"] = "mine"
+        with pytest.raises(TypeError, match="copy"):
+            made["listed"][0]["function"]["name"] = "mine"
         made["listed"].clear()
         for thing, name in ((ToolRef("fine"), "name"), (made["session"].principal, "id")):
             with pytest.raises(AttributeError):

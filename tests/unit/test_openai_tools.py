@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
+import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -123,6 +126,32 @@ def test_what_strict_mode_cannot_say_is_reported_and_enforced_here(tmp_path: Pat
     [found] = [each for each in lint(load(tmp_path / "policies")) if each.code == "not-strict"]
     assert found.place.file == "tools/tally.yaml"
     assert "additionalProperties" in found.what
+
+
+@each_api
+def test_c084_a_definition_is_shared_and_nobody_can_change_it(bench: Bench, api: Api) -> None:
+    [tool] = bench.session().tools(api, only=["look_up"])
+    before = json.dumps(tool)
+    required = function_of(tool)["parameters"]["required"]
+    changes: list[Callable[[], object]] = [
+        lambda: tool.update(name="mine"),
+        lambda: tool.pop("type"),
+        tool.clear,
+        lambda: function_of(tool).setdefault("more", 1),
+        lambda: function_of(tool).__setitem__("name", "mine"),
+        lambda: required.append("more"),
+        lambda: required.__setitem__(0, "more"),
+        required.clear,
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match="deepcopy"):
+            change()
+    own = copy.deepcopy(tool)
+    assert own == tool
+    function_of(own)["parameters"]["required"].append("more")
+    own["name"] = "mine"
+    assert pickle.loads(pickle.dumps(tool)) == tool
+    assert json.dumps(bench.session(conversation="c-2").tools(api, only=["look_up"])[0]) == before
 
 
 # narrowed, in order, and priced
