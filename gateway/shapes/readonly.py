@@ -1,8 +1,8 @@
 """Definitions that are shared by every session and changed by none (C084).
 
 They are dictionaries and lists to whoever reads, compares, copies or encodes them. Changing one raises TypeError; a
-copy (`copy.deepcopy`, `dict(...)`, `|`) is a plain one of the caller's own. To make a list of 200 definitions anew for each
-request instead would take a hundred times as long.
+copy (`copy.deepcopy`, `dict(...)`, `|`) is a plain one of the caller's own. To make a list of 200 definitions anew for
+each request instead would take a hundred times as long.
 """
 
 from __future__ import annotations
