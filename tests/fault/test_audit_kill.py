@@ -51,10 +51,10 @@ class Dying:
         if name not in STEPS:
             return real
 
-        def step(*args: object) -> object:
+        def step(*args: object, **more: object) -> object:
             self._left -= 1
             if self._left:
-                return real(*args)
+                return real(*args, **more)
             if self._when == "during" and name == "write":
                 data = args[1]
                 assert isinstance(data, bytes)
@@ -64,7 +64,7 @@ class Dying:
                 assert isinstance(path, Path)
                 path.with_name(f".{path.name}.tmp").write_bytes(b"half")
             elif self._when == "after":
-                real(*args)
+                real(*args, **more)
             os.kill(os.getpid(), signal.SIGKILL)
             return None
 
