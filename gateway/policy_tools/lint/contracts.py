@@ -25,9 +25,10 @@ def safety(loaded: LoadedContract) -> Iterator[Finding]:
     contract = loaded.contract
     tool, acts = contract.tool, contract.effect != "none"
     if _is_risky(contract) and not _is_judged(contract):
-        what = f"{tool} is risky (risk: {contract.risk}, effect: {contract.effect}); neither rule nor approval stands"
+        risky = f"{tool} is risky (risk: {contract.risk}, effect: {contract.effect})"
+        what = f"{risky}; neither a rule nor an approval stands before it"
         mend = "write a rule, or an approval block that asks somebody"
-        yield in_contract(loaded, "error", "effect-unguarded", what + " before it", mend, "risk", key=True)
+        yield in_contract(loaded, "error", "effect-unguarded", what, mend, "risk", key=True)
     if acts and not contract.idempotent and not contract.effect_key:
         what = f"{tool} may not be repeated, and an unknown outcome holds nothing"
         mend = "name what it acts on in effect_key, or say idempotent: true if it is"
