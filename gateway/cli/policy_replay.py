@@ -101,6 +101,7 @@ def explain(
     principal: Annotated[str, typer.Option("--as", help="Who would call it.")] = "",
     on_behalf_of: Annotated[str | None, typer.Option("--for", help="On whose behalf.", show_default=False)] = None,
     facts: Annotated[str, typer.Option("--facts", help="Facts by name, as JSON.")] = "{}",
+    left: Annotated[str, typer.Option("--left", help="What budgets have left by name, as JSON.")] = "{}",
     log: Log = None,
     policies: Policies = DEFAULT_POLICIES,
     home: Root = None,
@@ -118,10 +119,10 @@ def explain(
         _explain_recorded(call, log, policies, home, as_json=as_json)
         return
     try:
-        given = json.loads(facts)
+        given, budgets = json.loads(facts), json.loads(left)
     except ValueError as error:
-        raise typer.BadParameter(f"--facts is not JSON: {error}") from error
-    asked = Question(principal, call, arguments, on_behalf_of, facts=given)
+        raise typer.BadParameter(f"--facts or --left is not JSON: {error}") from error
+    asked = Question(principal, call, arguments, on_behalf_of, facts=given, left=budgets)
     with DryRun(load(policies, locked=False)) as run:
         verdict = run.judge(asked)
         changes = nearest(run, asked, verdict)
