@@ -179,6 +179,7 @@ SECTIONS = (
         "Parallel calls",
         (
             line("independent calls at the same time", "test_independent_calls_run_at_the_same_time"),
+            line("`serialize_by` takes turns", "test_calls_that_touch_one_thing_take_turns_and_others_do_not_wait"),
             line(
                 "ordered calls, also after a pause",
                 "test_a_model_is_told_that_its_call_comes_later",
@@ -363,8 +364,16 @@ SECTIONS = (
                 "calls of a forced choice, which end with `stop`",
                 "test_calls_of_a_forced_choice_end_with_stop_and_are_judged",
             ),
-            line("200 calls in one turn", "test_two_hundred_calls_in_one_turn_are_answered_and_none_is_executed"),
-            line("arguments of 10 MB", "test_arguments_of_ten_megabytes_are_refused_and_answered"),
+            line(
+                "200 calls in one turn",
+                "test_two_hundred_calls_in_one_turn_are_answered_and_none_is_executed",
+                "test_more_than_anybody_sends_is_answered_by_dispatch_and_not_executed",
+            ),
+            line(
+                "arguments of 10 MB",
+                "test_arguments_of_ten_megabytes_are_refused_and_answered",
+                "test_more_than_anybody_sends_is_answered_by_dispatch_and_not_executed",
+            ),
             pieces(
                 "a stream cut at every byte of a call",
                 "test_a_stream_cut_at_every_byte_executes_nothing",

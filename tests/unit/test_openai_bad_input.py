@@ -68,6 +68,22 @@ def test_arguments_of_ten_megabytes_are_refused_and_answered(bench: Bench, api: 
     assert bench.done == []
 
 
+@pytest.mark.parametrize("how", ["sync", "async"])
+@each_api
+def test_more_than_anybody_sends_is_answered_by_dispatch_and_not_executed(bench: Bench, api: Api, how: How) -> None:
+    big = json.dumps({"key": "x" * 10_000_000})
+    make = asked if api == "chat" else function_call
+    many = [json.dumps({"key": str(n)}) for n in range(200)]
+    for arguments, codes in ((many, {"invalid_call", "too_many_denials"}), ([big], {"invalid_arguments"})):
+        session = bench.session(conversation=f"c-{len(arguments)}")
+        calls = [make("look_up", f"call_{n}", each) for n, each in enumerate(arguments)]
+        given = session.dispatch_sync(calls) if how == "sync" else run(session.dispatch(calls))
+        made = answers(given)
+        assert list(made) == [f"call_{n}" for n in range(len(calls))]
+        assert {each["error"]["code"] for each in made.values()} == codes
+    assert bench.done == []
+
+
 def _big_events(api: Api, text: str) -> Iterator[bytes]:
     pieces = [text[at : at + 1_000_000] for at in range(0, len(text), 1_000_000)]
     events: list[dict[str, Any]]

@@ -221,6 +221,31 @@ def test_independent_calls_run_at_the_same_time(tmp_path: Path, api: Api, how: H
 
 @each_way
 @each_api
+def test_calls_that_touch_one_thing_take_turns_and_others_do_not_wait(tmp_path: Path, api: Api, how: How) -> None:
+    order: list[str] = []
+    meeting = threading.Barrier(2, timeout=60)
+
+    def touch(what: str, n: int) -> None:
+        order.append(f"begin {what}{n}")
+        if n == 1:
+            meeting.wait()  # the first call of each thing waits for the other's
+        order.append(f"end {what}{n}")
+
+    text = contract("touch", "what", "string", "serialize_by: [what]").replace(
+        "required: [what]", "required: [what, n]"
+    ).replace("{type: string}\n", "{type: string}\n    n: {type: integer}\n", 1)  # fmt: skip
+    with Bench(tmp_path, more={"touch": (text, touch)}) as bench:
+        calls = [("a", 1), ("a", 2), ("b", 1)]
+        turn = CallTools(tuple(Call("touch", {"what": what, "n": n}) for what, n in calls))
+        ended = run(bench.serve(turn, Say("Done.")).run(bench.session(), api=api, how=how))
+        assert isinstance(ended, Finished)
+        assert len(answers(ended.messages)) == 3
+    assert [each for each in order if "a" in each] == ["begin a1", "end a1", "begin a2", "end a2"]
+    assert order.index("begin b1") < order.index("end a1")
+
+
+@each_way
+@each_api
 def test_each_kind_of_no_is_told_apart_and_costs_its_neighbours_nothing(tmp_path: Path, api: Api, how: How) -> None:
     opened = threading.Event()
 
