@@ -90,6 +90,38 @@ def test_a_guard_with_nothing_to_hand_over_still_refuses(tmp_path: Path) -> None
     assert all(each.closed for each in opened)
 
 
+def test_what_a_guard_opened_is_closed_after_a_call_that_is_allowed(tmp_path: Path) -> None:
+    opened: list[Any] = []
+
+    def read(path: Any) -> str:
+        opened.append(path)
+        return str(path.read(), "utf-8")
+
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.txt").write_text("inside")
+    parameters = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
+    guarded = {"parameters": parameters, "guards": {"path": {"kind": "path", "root": "files"}}}
+    settings = PERMITTED | {"roots": {"files": str(tmp_path / "files")}}
+    with observing(tmp_path, Tool(tool(name="read").contract | guarded, read), settings=settings) as gateway:
+        assert result(one(gateway.session(ANA), "read", path="a.txt")) == "inside"
+    assert last(tmp_path)["decision"] == "allow"
+    assert [each.closed for each in opened] == [True]
+
+
+def test_a_call_inside_a_tool_that_would_need_a_person_runs(tmp_path: Path) -> None:
+    inside: list[Outcome] = []
+
+    def outer(word: str) -> str:
+        inside.extend(session.judge_sync([ask("pay", order_id=word, cents=5)]))
+        return word
+
+    with observing(tmp_path, tool(outer), tool(pay, risk="high", effect="external")) as gateway:
+        session = gateway.session(ANA, conversation="c")
+        assert result(one(session, "outer", word="A-1")) == "A-1"
+        assert result(inside[0]) == "paid 5 for A-1"
+    assert last(tmp_path)["reason"] == "may_not_park"
+
+
 def test_no_evidence_no_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 

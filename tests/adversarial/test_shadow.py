@@ -18,7 +18,7 @@ from gateway.domain.call import Denied, Parked, Released
 from gateway.policy_tools import shadow as shadows
 from gateway.policy_tools.dry import DryRun
 from tests.adversarial.observing import PERMITTED, SECRET, log_text, pay
-from tests.support import ANA, ORIGIN, Tool, one, policies_for, reason, records, result, tool, write_policies
+from tests.support import ANA, ORIGIN, Tool, one, policies_for, reason, records, result, tool, vote, write_policies
 
 SMALL = {"id": "small", "require": "args.cents <= 100", "tell_model": "Too much.", "tell_people": "over 1.00"}
 
@@ -87,6 +87,54 @@ def test_a_fact_that_the_call_does_not_hold_is_never_guessed(tmp_path: Path) -> 
         gateway._beside.close()  # type: ignore[union-attr]
         assert gateway._beside.tally.undecidable == 1  # type: ignore[union-attr]
     assert (asked, differences(tmp_path)) == ([], [])
+
+
+def test_a_fact_that_repeats_a_secret_is_never_guessed(tmp_path: Path) -> None:
+    facts = {"owner": {"provider": "owner", "args": ["order_id"]}}
+    sees = SMALL | {"require": "facts.owner != 'nobody'"}
+    active = tool(pay, facts=facts, secrets=["order_id"], rules=[sees])
+    candidate = tool(pay, facts=facts, secrets=["order_id"], rules=[sees | {"require": f"facts.owner == '{SECRET}'"}])
+    with beside(tmp_path, active, candidate) as gateway:
+        gateway.register_fact("owner", lambda _, order_id: order_id)
+        assert isinstance(one(gateway.session(ANA), "pay", order_id=SECRET, cents=5), Released)
+        gateway._beside.close()  # type: ignore[union-attr]
+        assert gateway._beside.tally.undecidable == 1  # type: ignore[union-attr]
+    assert differences(tmp_path) == []
+
+
+def test_a_fact_about_other_arguments_is_never_taken(tmp_path: Path) -> None:
+    """The candidate fills in another default, so it would have asked something else."""
+
+    def owed(order_id: str, cents: int = 1) -> str:
+        return order_id
+
+    facts = {"enough": {"provider": "enough", "args": ["cents"]}}
+    rule = SMALL | {"require": "facts.enough == true"}
+
+    def filled(cents: int) -> Tool:
+        made = tool(owed, facts=facts, rules=[rule])
+        made.contract["parameters"]["properties"]["cents"]["default"] = cents
+        return made
+
+    with beside(tmp_path, filled(1), filled(1000)) as gateway:
+        gateway.register_fact("enough", lambda _, cents: cents < 100)
+        assert isinstance(one(gateway.session(ANA), "owed", order_id="A-1"), Released)
+        assert isinstance(one(gateway.session(ANA), "owed", order_id="A-1", cents=2), Released)
+        gateway._beside.close()  # type: ignore[union-attr]
+        tally = gateway._beside.tally  # type: ignore[union-attr]
+    assert (tally.undecidable, tally.judged, tally.differences) == (1, 1, 0)
+
+
+def test_a_redeemed_call_is_not_judged_a_second_time(tmp_path: Path) -> None:
+    with beside(tmp_path, tool(pay, risk="high", effect="external"), tool(pay)) as gateway:
+        session = gateway.session(ANA, conversation="c")
+        parked = one(session, "pay", order_id="A-1", cents=5)
+        assert isinstance(parked, Parked)
+        vote(tmp_path, parked.request_id)
+        assert result(session.resume_sync(parked.request_id)) == "paid 5 for A-1"
+        gateway._beside.close()  # type: ignore[union-attr]
+        assert gateway._beside.tally.judged == 1  # type: ignore[union-attr]
+    assert differences(tmp_path) == [("escalate", "allow", "")]
 
 
 def test_limits_of_the_one_in_force_are_not_charged_by_it(tmp_path: Path) -> None:
