@@ -75,22 +75,38 @@ def impact(
         raise typer.Exit(1)
 
 
-def unused(log: Log = None, policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Json = False) -> None:
-    """Grants and tools that no recorded call used: candidates for removal."""
+def unused(
+    log: Log = None,
+    policies: Policies = DEFAULT_POLICIES,
+    home: Root = None,
+    as_patch: Annotated[
+        bool, typer.Option("--patch", help="Print policy.csv without the unused rows, as a patch.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Grants, tools and rules that no recorded call used: candidates for removal."""
     from gateway.policy.loader import load
     from gateway.policy_tools.impact import recorded_calls
-    from gateway.policy_tools.impact import unused as unused_in
+    from gateway.policy_tools.unused import patch
+    from gateway.policy_tools.unused import unused as unused_in
     from gateway.settings import locate
 
-    grants, tools = unused_in(load(policies, locked=False), recorded_calls(log or locate(policies, home).audit))
-    if as_json:
-        print_json({"grants": grants, "tools": tools})
+    policy = load(policies, locked=False)
+    found = unused_in(policy, recorded_calls(log or locate(policies, home).audit))
+    if as_patch:
+        typer.echo(patch(policy, found), nl=False)
         return
-    for grant in grants:
+    if as_json:
+        print_json({"grants": found.grants, "tools": list(found.tools), "rules": list(found.rules)})
+        return
+    for grant in found.grants:
         typer.echo(f"  grant  {safe(grant)}")
-    for tool in tools:
+    for tool in found.tools:
         typer.echo(f"  tool   {safe(tool)}")
-    typer.echo("every grant and tool was used" if not grants and not tools else "nobody used these in the log")
+    for rule in found.rules:
+        typer.echo(f"  rule   {safe(rule)}")
+    if not (found.grants or found.tools or found.rules):
+        typer.echo("every grant, tool and rule was used")
 
 
 def explain(

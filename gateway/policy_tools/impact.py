@@ -160,25 +160,6 @@ def _judge(run: DryRun, call: Recorded, found: Impact) -> None:
         found.changes.append(Change(call, verdict.decision, verdict.reason, rule))
 
 
-def unused(policy: PolicySet, calls: Iterable[Recorded]) -> tuple[list[str], list[str]]:
-    """Grants (`policy.csv:line subject tool action`) and tools that no recorded call used."""
-    called: set[tuple[str, str]] = set()
-    for call in calls:
-        if call.decision != "deny":
-            called.add((call.question.principal, call.question.tool))
-    with DryRun(policy) as run:
-        roles = {who: {f"role:{role}" for role in run.grants.roles_of(who)} for who, _ in called}
-    grants = [
-        f"policy.csv:{row.line} {row.subject} {row.tool} {row.action}"
-        for row in policy.access.grants
-        if row.allow
-        and row.action != "approve"
-        and not any(tool == row.tool and row.subject in ({f"user:{who}"} | roles[who]) for who, tool in called)
-    ]
-    used_tools = {tool for _, tool in called}
-    return grants, [tool for tool in sorted(policy.contracts) if tool not in used_tools]
-
-
 def _recorded(origin: str, seq: int, record: dict[str, Any], decision: Decision, reason: str) -> Recorded:
     about = record["call"]
     arguments = record.get("arguments") or {}

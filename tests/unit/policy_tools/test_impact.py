@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from gateway import Gateway, Principal, ToolCall
 from gateway.policy.loader import load
-from gateway.policy_tools.impact import Impact, impact, recorded_calls, unused
+from gateway.policy_tools.impact import Impact, impact, recorded_calls
+from gateway.policy_tools.unused import patch, unused
 
 STARTER = Path(__file__).parents[3] / "gateway" / "starter_policies"
 
@@ -106,7 +108,24 @@ def test_unused_rights_are_named(policies: Path, audit: Path) -> None:
     text = (policies / "tools/get_order_status.yaml").read_text()
     (policies / "tools/spare.yaml").write_text(text.replace("tool: get_order_status", "tool: spare"))
     (policies / "policy.csv").write_text((policies / "policy.csv").read_text() + rows)
-    grants, tools = unused(load(policies), recorded_calls(audit))
-    assert tools == ["spare"]
-    assert all("spare" in grant for grant in grants)
-    assert len(grants) == 2
+    policy = load(policies)
+    found = unused(policy, recorded_calls(audit))
+    assert found.tools == ("spare",)
+    assert all("spare" in grant for grant in found.grants)
+    assert len(found.grants) == 2
+    assert found.rules == ()
+    less = patch(policy, found)
+    assert [line for line in less.splitlines() if line.startswith("-p,")] == ["-" + row for row in rows.splitlines()]
+    done = subprocess.run(
+        ["patch", "-p1", "-d", str(policies)], input=less, text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert unused(load(policies), recorded_calls(audit)).rows == ()
+
+
+def test_a_rule_nobody_ran_into_is_named_and_stays(policies: Path, audit: Path) -> None:
+    edit(policies / "tools/initiate_refund.yaml", "id: large_refund", "id: very_large")
+    policy = load(policies)
+    found = unused(policy, recorded_calls(audit))
+    assert [rule.partition(" ")[2] for rule in found.rules] == ["(very_large)"]
+    assert patch(policy, found) == ""
