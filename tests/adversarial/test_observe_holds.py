@@ -21,6 +21,7 @@ from gateway.domain.decision import ReasonCode
 from gateway.domain.errors import ContractMismatch, PolicyError, UsageError
 from gateway.office import Office
 from tests.adversarial.observing import PERMITTED, last, observing, pay, wild, would
+from tests.architecture.source import ROOT
 from tests.support import ANA, ORIGIN, Tool, ask, gateway_with, one, policies_for, reason, records, result, tool, vote
 
 # what holds all the same
@@ -49,10 +50,12 @@ def test_kill_switches_hold(tmp_path: Path) -> None:
 
 def test_code_never_leaves_its_sandbox(tmp_path: Path) -> None:
     code = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
+    profile = (ROOT / "policies/sandbox/python.yaml").read_text().replace("name: python", "name: nowhere")
+    profile = profile.replace("image: toolgate-sandbox-python", 'image: "sha256:' + "0" * 64 + '"')
     boxed = tool(name="run_code", parameters=code, execution={"sandbox": "nowhere"})
     policies_for(tmp_path, boxed, settings=PERMITTED)
     (tmp_path / "policies" / "sandbox").mkdir()
-    (tmp_path / "policies" / "sandbox" / "nowhere.yaml").write_text('image: "sha256:' + "0" * 64 + '"\n')
+    (tmp_path / "policies" / "sandbox" / "nowhere.yaml").write_text(profile)
     with Gateway.from_policies(tmp_path / "policies", home=tmp_path / "home", origin=ORIGIN, observe=True) as gateway:
         with pytest.raises(ContractMismatch):
             gateway.register(lambda code: code, name="run_code")

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.dojo.checks import Check, tally
 
+pytestmark = pytest.mark.timeout(900)  # a fresh machine installs AgentDojo first
 ROOT = Path(__file__).resolve().parents[2]
 USER_TASKS = 36  # of banking and travel in suite version v1.2.2
 
