@@ -192,5 +192,5 @@ def test_a_failing_table_or_an_error_of_the_linter_stops_it(gateway: Gateway, po
     (policies / "tools" / "echo.yaml").write_text(contract)
     done = apply(policies)
     assert done.returncode == 1
-    assert "neither rule nor approval" in done.stdout
+    assert "neither a rule nor an approval" in done.stdout
     assert ask(gateway) is Released
