@@ -127,7 +127,7 @@ def read_recorded(origin: str, seq: int, record: dict[str, Any]) -> Recorded | N
 def impact(candidate: PolicySet, calls: Iterable[Recorded]) -> Impact:
     """Judge every call again. Raises PolicyError only where the candidate cannot be compiled."""
     found = Impact()
-    with DryRun(candidate) as run, without_collecting():
+    with without_collecting(), DryRun(candidate) as run:
         for number, call in enumerate(calls):
             if number % _COLLECT_EVERY == _COLLECT_EVERY - 1:
                 gc.collect()  # by itself it would walk through the whole policy every few hundred calls
