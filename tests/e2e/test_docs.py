@@ -131,7 +131,7 @@ def test_every_file_and_command_named_exists(path: Path) -> None:
         elif code.startswith("toolgate ") and not code.startswith("toolgate --") and "..." not in code:
             words = tuple(itertools.takewhile(lambda word: re.fullmatch(r"[a-z]+(-[a-z]+)*", word), code.split()[1:]))
             found = max((name for name in known if words[: len(name)] == name), key=len)
-            options = re.findall(r"(?<= )--?[a-z-]+", code.split(" && ")[0])
+            options = re.findall(r"(?<= )--?[a-z-]+", re.split(r" (?:&&|\|) ", code)[0])
             if not found or any(option not in known[found] for option in options):
                 wrong.append(code)
     assert not wrong
