@@ -38,7 +38,6 @@ from gateway.keys import Keys
 from gateway.policy.budget_documents import Budget
 from gateway.policy.documents import AuditSettings, WitnessSettings
 from gateway.policy.loader import load, read_settings
-from gateway.policy.text import did_you_mean
 from gateway.settings import Home, check_custody, locate
 from gateway.starting import enrolled_origins, one_start_at_a_time, reconcile_dead
 from gateway.state.budgets import Account, BudgetLedger
@@ -95,7 +94,8 @@ class Office:
         budgets = load(self.policies, locked=False).settings.budgets
         budget = budgets.get(name)
         if budget is None:
-            raise UsageError(f"settings.yaml has no budget {name!a}.{did_you_mean(name, budgets)}")
+            there = f"It has: {', '.join(sorted(budgets))}." if budgets else "It has none; write one under `budgets`."
+            raise UsageError(f"settings.yaml has no budget {name!a}. {there}")
         found = BudgetLedger(self.database, self._clock).accounts(name, budget.window_s * NS)
         if of is None:
             return budget, found

@@ -309,6 +309,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
             runtime.facts,
             spell=lambda account: runtime.keys.spellings(account, domain=b"budget"),
             ledger=BudgetLedger(runtime.database, runtime.clock),
+            lines=versions,
         ),
         clear=Clear(
             runtime.store,

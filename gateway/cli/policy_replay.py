@@ -134,6 +134,8 @@ def explain(
     if _ID.fullmatch(call) and not principal:
         _explain_recorded(call, log, policies, home, as_json=as_json)
         return
+    if not principal:
+        raise typer.BadParameter("say who would call it with --as, or give the whole id of a recorded call or request")
     try:
         given, budgets = json.loads(facts), json.loads(left)
     except ValueError as error:

@@ -6,11 +6,12 @@ A value counts in millionths. So a total of a million million fits into 63 bits,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Final, final
 
 PLACES: Final = 6
 MAX_UNITS: Final = 10 ** (12 + PLACES)  # a sum of two still fits into SQLite's 63 bits
+_EXACT: Final = Context(prec=100, traps=[])  # the program's own context may round, and would count another amount
 
 
 @final
@@ -42,7 +43,7 @@ def in_units(value: Decimal) -> int | None:
     """Exactly `value` in units, or None if it is negative, too large, or has more decimals than a unit."""
     if not value.is_finite() or value < 0 or value > MAX_UNITS:
         return None
-    scaled = value.scaleb(PLACES)
+    scaled = value.scaleb(PLACES, _EXACT)
     units = int(scaled)
     return units if units == scaled and units <= MAX_UNITS else None
 

@@ -34,6 +34,13 @@ def read_folder(path: str | Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     before: dict[str, tuple[int, ...]] = {}
     try:
+        os.lstat(path)
+    except FileNotFoundError:
+        message = "there is no such folder. `toolgate init` writes one to start from; --policies names another"
+        raise PolicyErrors((PolicyError(message, file=str(path)),)) from None
+    except OSError:
+        pass  # the next step says what is wrong with it
+    try:
         custody = Custody(Path(path))
         names = _names(custody)
     except PolicyError as error:

@@ -52,13 +52,18 @@ class Validate:
         *,
         spell: Spell | None = None,
         ledger: Ledger | None = None,
+        lines: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
-        """`spell` gives the digests of an account under every key, `ledger` what is left; without one none can say."""
+        """`spell` gives the digests of an account under every key, `ledger` what is left; without one none can say.
+
+        `lines` gives for a tool that replaces others it and them: a scope that bounds one version bounds them all.
+        """
         self._compiled = compiled
         self._key = key
         self._facts = facts if facts is not None else Facts()
         self._spell = spell if spell is not None else lambda account: (key.digest(account, domain=b"budget"),)
         self._ledger = ledger
+        self._versions = _families(lines or {})
 
     def shape(self, call: LimitedCall) -> ShapedCall | Refusal:
         """Pure. The arguments as they will be judged, shown, executed and logged, or what is wrong with them."""
@@ -99,7 +104,7 @@ class Validate:
     ) -> ValidatedCall | Refusal:
         """Facts, guards, rules. The caller closes the capabilities of what it gets (`close`)."""
         contract = self._compiled[call.contract.name]
-        bounds = _bounds(call)
+        bounds = self._bounds(call)
         found: dict[str, object] = {}
         if contract.facts:
             ctx = FactContext(call.ctx.principal, call.ctx.on_behalf_of, call.ctx.conversation)
@@ -147,6 +152,19 @@ class Validate:
             guards.close(opened)
             return judged
         return ValidatedCall(call.ctx, call, call.contract, told, judged, opened, effect_generation, charges)
+
+    def _bounds(self, call: ShapedCall) -> tuple[CompiledRule, ...]:
+        """What the scopes say of the tool; of its other versions where one says nothing of this: else it would be open.
+
+        A bound that names what this version does not have cannot be answered, and denies.
+        """
+        tool = call.contract.name
+        line = self._versions.get(tool, (tool,))
+        found: list[CompiledRule] = []
+        for scope in call.ctx.scopes:
+            bound = (tool,) if tool in scope.where else (each for each in line if each in scope.where)
+            found += (compiled_bound(scope.where[each]) for each in bound)
+        return tuple(found)
 
     async def _left(self, charges: tuple[Charge, ...], waits: Waits) -> dict[str, float]:
         """What rules may compare with. A double is near enough for them: step 5 counts exactly."""
@@ -297,9 +315,9 @@ def _by_rules(
     return tuple(obligations)
 
 
-def _bounds(call: ShapedCall) -> tuple[CompiledRule, ...]:
-    tool = call.contract.name
-    return tuple(compiled_bound(each.where[tool]) for each in call.ctx.scopes if tool in each.where)
+def _families(lines: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Tool -> every version of it, for tools that have several."""
+    return {tool: line for line in sorted(lines.values(), key=len) for tool in line}
 
 
 def _reads(contract: CompiledContract, bounds: tuple[CompiledRule, ...]) -> frozenset[str]:

@@ -219,3 +219,31 @@ def test_what_a_scope_allows_is_allowed_without_it(three: Gateway, scope: Scope,
         assert isinstance(within, Denied)
     if name not in names(narrow):
         assert reason(within) is ReasonCode.OUT_OF_SCOPE
+
+
+def test_a_bound_of_one_version_holds_for_the_others(tmp_path: Path) -> None:
+    """Else the model would take the version that the host did not think of, or that came after it."""
+
+    def pay_2(order: str, cents: int) -> int:
+        return cents
+
+    def pay_3(order: str, euros: int) -> int:
+        return euros
+
+    versions = (
+        tool(pay, version="1"),
+        tool(pay_2, version="2", replaces="pay"),
+        tool(pay_3, version="3", replaces="pay_2"),
+    )
+    with gateway_with(tmp_path, *versions, settings=SETTINGS) as gateway:
+        for bounded in ("pay", "pay_2"):
+            session = gateway.session(ANA, scope=Scope(where={bounded: "args.cents <= 100"}))
+            for version in ("pay", "pay_2"):
+                assert result(one(session, version, order="A", cents=100)) == 100
+                assert reason(one(session, version, order="A", cents=101)) is ReasonCode.SCOPE_BOUND
+            assert reason(one(session, "pay_3", order="A", euros=1)) is ReasonCode.RULE_ERROR
+        own = {"pay": "args.cents <= 100", "pay_2": "args.cents <= 200", "pay_3": "args.euros <= 1"}
+        session = gateway.session(ANA, scope=Scope(where=own))
+        assert result(one(session, "pay_2", order="A", cents=200)) == 200
+        assert result(one(session, "pay_3", order="A", euros=1)) == 1
+        assert reason(one(session, "pay", order="A", cents=101)) is ReasonCode.SCOPE_BOUND

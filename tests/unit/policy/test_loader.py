@@ -9,6 +9,7 @@ import yaml
 
 from examples.support_desk import tools as desk
 from gateway.policy.loader import load
+from gateway.policy.policy_set import PolicyErrors
 from gateway.policy.signature import signature_mismatches
 from tests.unit.policy.folders import CONTRACT_TEXT, POLICY_TEXT, contract_text, refused, write_policies
 
@@ -119,3 +120,11 @@ def test_the_shipped_contracts_read_alike_to_an_ordinary_yaml_reader() -> None:
     """Nothing in them depends on our reader: PyYAML's safe loader gives the same data."""
     for tool, loaded in load(POLICIES).contracts.items():
         assert yaml.safe_load((POLICIES / "tools" / f"{tool}.yaml").read_text()) == loaded.document.data
+
+
+def test_without_a_folder_the_next_step_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PolicyErrors, match="`toolgate init` writes one"):
+        load(tmp_path / "policies")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(PolicyErrors, match="cannot be read"):
+        load(tmp_path / "dangling")

@@ -227,3 +227,11 @@ def test_an_id_no_log_has_is_no_answer(policies: Path, log: dict[str, str], tmp_
     named = "call_" + "0" * 32
     done = CliRunner().invoke(app, ["policy", "explain", named, "-p", str(policies), "--home", str(tmp_path / "home")])
     assert done.exit_code == 1
+
+
+@pytest.mark.parametrize("named", ["initiate_refund", "call_1"])
+def test_an_imagined_call_needs_somebody_who_makes_it(policies: Path, named: str) -> None:
+    done = CliRunner().invoke(app, ["policy", "explain", named, "-p", str(policies)])
+    assert done.exit_code == 2
+    assert "--as" in done.output
+    assert "whole id" in done.output.replace("\n", " ")

@@ -54,7 +54,7 @@ def test_one_account_by_what_names_it(spent: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("refund",), "Did you mean 'refunds'?"),
+        (("refund",), "It has: refunds."),
         (("refunds", "--of", "args.customer=17"), "named by principal.id, args.customer"),
     ],
 )

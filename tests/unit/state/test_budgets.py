@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, localcontext
 from pathlib import Path
 
 import pytest
@@ -154,6 +154,14 @@ def test_two_processes_share_one_ledger(tmp_path: Path) -> None:
 )
 def test_c048_values_count_exactly_or_not_at_all(value: str, units: int | None) -> None:
     assert in_units(Decimal(value)) == units
+
+
+def test_c048_how_the_host_rounds_its_own_decimals_changes_no_amount() -> None:
+    with localcontext() as host:
+        host.prec, host.Emax = 3, 4
+        host.traps[Inexact] = True
+        assert in_units(Decimal("123456.789")) == 123_456_789_000
+        assert in_units(Decimal(2**53 + 1).scaleb(-6, Context(prec=30))) == 2**53 + 1
 
 
 def test_units_read_as_they_were_written() -> None:
