@@ -53,7 +53,8 @@ def apply(
     before = kept(locate(policies, home).state, lock)
     if before is not None:
         show(compare(before, found))
-    if not yes and not typer.confirm("apply this?", default=False):
+    if not yes and not _agreed():
+        typer.echo("nothing was applied; --yes applies without asking")
         raise typer.Exit(1)
     with Office.open(policies, home) as office:
         done = put_into_force(office, Path(policies), found, by or getpass.getuser(), typer.echo)
@@ -63,6 +64,14 @@ def apply(
         typer.echo(f"  {styled('refuses calls', 'bad')}: {safe(worker.origin)} (pid {worker.pid}): {safe(why)}")
     if done.behind:
         raise typer.Exit(1)
+
+
+def _agreed() -> bool:
+    try:
+        return typer.confirm("apply this?", default=False)
+    except typer.Abort:  # nobody is there to answer
+        typer.echo()
+        return False
 
 
 def diff(

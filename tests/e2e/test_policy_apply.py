@@ -88,6 +88,7 @@ def test_apply_says_what_the_change_means_before_it_is_made(gateway: Gateway, po
     grant(policies, "deny")
     shown = toolgate("policy", "apply", "--policies", str(policies))  # nobody says yes
     assert shown.returncode == 1
+    assert "nothing was applied; --yes applies" in shown.stdout
     assert "narrows  ana: echo: may no longer call it" in shown.stdout.replace("ana echo", "ana: echo")
     assert ask(gateway) is Released
     copy = policies.parent / ".toolgate/state/applied/policy.csv"
