@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import final
+from typing import Protocol, final
 
 from gateway.domain.errors import SettingsError
 
 KEY_BYTES = 32
 BLOCK_BYTES = 64  # of SHA-256
+
+
+class Digests(Protocol):
+    """What a step needs of a key: a name for a value, in place of the value."""
+
+    def digest(self, data: bytes, *, domain: bytes = b"") -> str: ...
 
 
 @final

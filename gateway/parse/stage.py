@@ -14,7 +14,7 @@ from typing import final
 from gateway.domain.call import ParsedCall, RawCall
 from gateway.domain.canonical import NotCanonical, plain
 from gateway.domain.decision import ReasonCode, Refusal, Step
-from gateway.domain.keyed import DigestKey
+from gateway.domain.keyed import Digests
 from gateway.parse.strict_json import BadJson, Decoded, check_size, decode, decode_text
 from gateway.policy.documents import ArgumentLimits
 
@@ -29,7 +29,7 @@ _encode_object = json.JSONEncoder(
 class Parse:
     """The step. `limits` bound the arguments of one call."""
 
-    def __init__(self, limits: ArgumentLimits, key: DigestKey) -> None:
+    def __init__(self, limits: ArgumentLimits, key: Digests) -> None:
         self._max_bytes = limits.max_bytes
         self._max_depth = limits.max_depth
         self._key = key

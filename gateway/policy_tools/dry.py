@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, TypeVarTuple, final
 
@@ -23,7 +24,6 @@ from gateway.domain.charge import PLACES, Charge
 from gateway.domain.decision import Provenance, Refusal, Step
 from gateway.domain.errors import PolicyError, UsageError
 from gateway.domain.ids import Principal
-from gateway.domain.keyed import KEY_BYTES, DigestKey
 from gateway.domain.session_view import SessionView
 from gateway.limit.counters import Counters
 from gateway.limit.stage import Limit
@@ -118,7 +118,7 @@ class DryRun:
             roots = {name: str(Path(self._folder.name, name)) for name in named_roots(policy)}
             self.contracts: Mapping[str, CompiledContract] = compile_contracts(policy, roots, StandIn())
         self._roots = roots
-        self._key = DigestKey(bytes(KEY_BYTES))  # digests of a dry run go nowhere
+        self._key = _NoDigests()
         self._parse = Parse(policy.settings.arguments, self._key)
         self._authorize = Authorize(self.grants, policy.refs())
         self._limits = {tool: loaded.contract.limits for tool, loaded in policy.contracts.items()}
@@ -151,11 +151,11 @@ class DryRun:
         `wire`: the question's arguments as JSON, where somebody has them at hand.
         """
         now = self._clock.now()
-        behalf = Principal(asked.on_behalf_of) if asked.on_behalf_of is not None else None
+        behalf = _principal(asked.on_behalf_of) if asked.on_behalf_of is not None else None
         ctx = CallContext(
             "call_dry",
             "dry",
-            Principal(asked.principal),
+            _principal(asked.principal),
             behalf,
             asked.conversation,
             self.policy.digest,
@@ -225,6 +225,22 @@ class DryRun:
                     f"two facts of {contract.tool} come from provider {fact.provider!r}; give them one value"
                 )
             self._given[fact.provider] = given[name]
+
+
+def _principal(name: str) -> Principal:
+    """Raises UsageError. A name that is no text, as a damaged log may have it, is no key of any memory."""
+    return _known(name) if type(name) is str else Principal(name)
+
+
+_known = lru_cache(maxsize=4096)(Principal)  # a log names the same few people over and over
+
+
+@final
+class _NoDigests:
+    """What a dry run has for a digest key: nothing of it is stored, shown or compared, and no step decides by it."""
+
+    def digest(self, data: bytes, *, domain: bytes = b"") -> str:  # noqa: ARG002
+        return "none"
 
 
 @final

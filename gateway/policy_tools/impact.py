@@ -26,7 +26,9 @@ from gateway.policy_tools.dry import Decision, DryRun, Question
 # Denials that say something about the policy; the others were about load, limits, grants or faults.
 OF_POLICY: Final = frozenset({"unknown_tool", "not_granted", "deny_rule", "schema", "guard", "rule", "rule_error"})
 _OF_ACCESS: Final = frozenset({"unknown_tool", "not_granted", "deny_rule"})  # denied before arguments were looked at
-_COLLECT_EVERY: Final = 50_000  # calls
+_COLLECT_EVERY: Final = 5  # batches
+_MOST_CALLS: Final = 10_000  # of one batch
+_MOST_BYTES: Final = 32 << 20  # of arguments in one batch
 _DECIDED: Final = (b'"kind":"call.intent"', b'"kind":"call.denied"', b'"kind":"approval.requested"')
 _ORDER: Final = {("deny", "allow"): 0, ("deny", "escalate"): 1, ("escalate", "allow"): 2, ("allow", "escalate"): 3}
 
@@ -128,20 +130,45 @@ def impact(candidate: PolicySet, calls: Iterable[Recorded]) -> Impact:
     """Judge every call again. Raises PolicyError only where the candidate cannot be compiled."""
     found = Impact()
     with without_collecting(), DryRun(candidate) as run:
-        for number, call in enumerate(calls):
-            if number % _COLLECT_EVERY == _COLLECT_EVERY - 1:
+        for number, batch in enumerate(_batches(calls, found), 1):
+            for call, wire in batch:
+                _judge(run, call, wire, found)
+            if number % _COLLECT_EVERY == 0:
                 gc.collect()  # by itself it would walk through the whole policy every few hundred calls
-            _judge(run, call, found)
     found.changes.sort(key=lambda change: (_ORDER.get(change.kind, 9), change.call.origin, change.call.seq))
     return found
 
 
-def _judge(run: DryRun, call: Recorded, found: Impact) -> None:
-    if call.why_not:
-        found.undecidable[call.why_not] += 1
-        return
+def _batches(calls: Iterable[Recorded], found: Impact) -> Iterator[list[tuple[Recorded, bytes]]]:
+    """The calls that can be judged, with their arguments as JSON; the others are counted.
+
+    In each batch the calls of one tool stand together, as no verdict depends on another: what was compiled of a
+    contract then stays in the processor's caches (a third of the time with 1,000 contracts).
+    """
+    batch: list[tuple[Recorded, bytes]] = []
+    size = 0
+    for call in calls:
+        if call.why_not:
+            found.undecidable[call.why_not] += 1
+            continue
+        wire = orjson.dumps(call.question.arguments)
+        batch.append((call, wire))
+        size += len(wire)
+        if len(batch) == _MOST_CALLS or size > _MOST_BYTES:
+            batch.sort(key=_tool)
+            yield batch
+            batch, size = [], 0
+    batch.sort(key=_tool)
+    yield batch
+
+
+def _tool(waiting: tuple[Recorded, bytes]) -> str:
+    return waiting[0].question.tool
+
+
+def _judge(run: DryRun, call: Recorded, wire: bytes, found: Impact) -> None:
     try:
-        verdict = run.judge(call.question, orjson.dumps(call.question.arguments))
+        verdict = run.judge(call.question, wire)
     except (PolicyError, UsageError) as error:
         found.undecidable[str(error)] += 1
         return
@@ -174,14 +201,14 @@ def _recorded(origin: str, seq: int, record: dict[str, Any], decision: Decision,
     )
     described = (record.get("observed") or {}).get("arguments") is not None
     argued = not described and not (record["kind"] == "call.denied" and reason in _OF_ACCESS)
-    why_not = _why_not(record, decision, reason, described=described)
+    why_not = _why_not(record, decision, reason, described=described, masked=_masked(arguments))
     roles = tuple(str(role) for role in about.get("roles") or ())
     asked_by = [each.get("rule") for each in record.get("obligations") or ()]
     rule = str(record.get("rule") or next(filter(None, asked_by), ""))
     return Recorded(origin, seq, about["call_id"], decision, reason, question, argued, why_not, roles, rule)
 
 
-def _why_not(record: dict[str, Any], decision: Decision, reason: str, *, described: bool) -> str:
+def _why_not(record: dict[str, Any], decision: Decision, reason: str, *, described: bool, masked: bool) -> str:
     if decision == "deny" and reason not in OF_POLICY:
         return f"it was denied for another reason than policy ({reason})"
     if (
@@ -194,12 +221,19 @@ def _why_not(record: dict[str, Any], decision: Decision, reason: str, *, describ
         return "only the shape of its arguments was recorded"
     if record.get("personal"):
         return "some of its arguments are personal and stand apart"
-    if _masked(record.get("arguments")):
+    if masked:
         return "some of its arguments are secret"
     return ""
 
 
 def _masked(value: object) -> bool:
-    if isinstance(value, dict):
-        return "$hmac" in value or any(_masked(item) for item in value.values())
-    return isinstance(value, list) and any(_masked(item) for item in value)
+    """Whether what stands in place of a secret is somewhere in it."""
+    if type(value) is dict:
+        if "$hmac" in value:
+            return True
+        items: Iterable[object] = value.values()
+    elif type(value) is list:
+        items = value
+    else:
+        return False
+    return any(type(item) in (dict, list) and _masked(item) for item in items)

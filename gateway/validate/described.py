@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, final
 
 from gateway.domain.canonical import NotCanonical, canonical
-from gateway.domain.keyed import DigestKey
+from gateway.domain.keyed import Digests
 
 MAX_ITEMS: Final = 32
 MAX_PROPERTIES: Final = 64
@@ -19,14 +19,14 @@ MAX_DEPTH: Final = 16
 _TYPES: Final = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
-def described(value: object, key: DigestKey) -> dict[str, Any]:
+def described(value: object, key: Digests) -> dict[str, Any]:
     """The description of one JSON value, at most about 100 KB of it."""
     return _Describer(key).describe(value, 0)
 
 
 @final
 class _Describer:
-    def __init__(self, key: DigestKey) -> None:
+    def __init__(self, key: Digests) -> None:
         self._key = key
         self._left = MAX_VALUES
 

@@ -19,7 +19,7 @@ from gateway.domain.canonical import canonical
 from gateway.domain.charge import PLACES, Charge
 from gateway.domain.decision import Obligation, ReasonCode, Refusal, Step
 from gateway.domain.errors import PolicyError, StateUnavailable, UsageError
-from gateway.domain.keyed import DigestKey
+from gateway.domain.keyed import Digests
 from gateway.domain.scope import Scope as TaskScope
 from gateway.domain.session_view import SessionView
 from gateway.domain.waits import Waits
@@ -47,7 +47,7 @@ class Validate:
     def __init__(
         self,
         compiled: Mapping[str, CompiledContract],
-        key: DigestKey,
+        key: Digests,
         facts: Facts | None = None,
         *,
         spell: Spell | None = None,

@@ -10,6 +10,7 @@ import pytest
 
 from gateway import Gateway, Principal, ToolCall
 from gateway.policy.loader import load
+from gateway.policy_tools import impact as module
 from gateway.policy_tools.impact import Impact, impact, recorded_calls
 from gateway.policy_tools.unused import patch, unused
 
@@ -68,6 +69,19 @@ def test_the_same_policy_changes_nothing(policies: Path, audit: Path) -> None:
     assert found.changes == []
     assert found.judged == found.same == 6
     assert sum(found.undecidable.values()) == 1, "arguments that did not fit are not recorded"
+
+
+@pytest.mark.parametrize(("calls", "size"), [(1, 1 << 20), (3, 1 << 20), (100, 0)])
+def test_how_calls_are_batched_changes_nothing(
+    policies: Path, audit: Path, monkeypatch: pytest.MonkeyPatch, calls: int, size: int
+) -> None:
+    edit(policies / "tools/initiate_refund.yaml", "<= 10000", "<= 5000")
+    whole = of(policies, audit)
+    monkeypatch.setattr(module, "_MOST_CALLS", calls)
+    monkeypatch.setattr(module, "_MOST_BYTES", size)
+    assert of(policies, audit) == whole
+    assert whole.judged == 6
+    assert len(whole.changes) == 1
 
 
 def test_a_tighter_rule_names_the_calls_it_would_have_stopped(policies: Path, audit: Path) -> None:
