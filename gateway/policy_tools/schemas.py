@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Final
 
+from gateway.execute.profile import profile_schema
 from gateway.policy import documents
 from gateway.policy_tools.tables import Table
 
@@ -22,16 +23,21 @@ MODELS: Final[dict[str, type[documents.Document]]] = {
 }
 
 
+PROFILE: Final = "profile"  # of a sandbox: its form is the sandbox's own
+NAMES: Final = (*MODELS, PROFILE)
+
+
 def schema_text(name: str) -> str:
     """The schema file of one kind of document."""
-    return json.dumps(MODELS[name].model_json_schema(by_alias=True), indent=2) + "\n"
+    schema = profile_schema() if name == PROFILE else MODELS[name].model_json_schema(by_alias=True)
+    return json.dumps(schema, indent=2) + "\n"
 
 
 def write_schemas(folder: Path) -> list[Path]:
     """Write every schema into `folder`, made if it is absent."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in MODELS:
+    for name in NAMES:
         path = folder / f"{name}.schema.json"
         path.write_text(schema_text(name), encoding="utf-8")
         written.append(path)
@@ -39,5 +45,5 @@ def write_schemas(folder: Path) -> list[Path]:
 
 
 def modeline(name: str, *, deep: bool) -> str:
-    """The comment by which a file names its schema; `deep`: it stands in tools/ or tests/."""
+    """The comment by which a file names its schema; `deep`: it stands in tools/, sandbox/ or tests/."""
     return f"# yaml-language-server: $schema={'../' if deep else ''}{FOLDER}/{name}.schema.json"

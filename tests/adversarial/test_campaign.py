@@ -256,4 +256,4 @@ def test_c099_a_daemon_killed_under_load_is_never_a_success(
             run(b"print(1)")
         assert set(results) <= {Verdict.SANDBOX_FAILED, "SandboxUnavailable"}
         assert len(results) == 5
-    assert descriptors() <= before
+    until(lambda: True if descriptors() <= before else None)  # threads that saw the daemon go close their sockets

@@ -71,7 +71,7 @@ def _stories(draw: st.DrawFn) -> list[Event]:
             begun[number] = (len(events), request)
             events.append(_intent(number, request, effect, hostile, name))
         elif what == "outcome" and number in begun:
-            seq, request = begun[number]
+            seq, request = begun.pop(number)  # an intent ends once
             status = draw(st.sampled_from(["released", "failed", "unknown"]))
             call = _subject(number, request, name)
             events.append(CallOutcome(call, seq, status, None, name, None, 0, name, {}, {"e": hostile}, {}))

@@ -29,6 +29,10 @@ def safety(loaded: LoadedContract) -> Iterator[Finding]:
         what = f"{risky}; neither a rule nor an approval stands before it"
         mend = "write a rule, or an approval block that asks somebody"
         yield in_contract(loaded, "error", "effect-unguarded", what, mend, "risk", key=True)
+    elif acts and contract.risk != "low" and not _is_judged(contract):
+        what = f"{tool} acts within (risk: {contract.risk}); neither a rule nor an approval stands before it"
+        mend = "write a rule, or say risk: low if a grant is enough"
+        yield in_contract(loaded, "warning", "effect-unjudged", what, mend, "risk", key=True)
     if acts and not contract.idempotent and not contract.effect_key:
         what = f"{tool} may not be repeated, and an unknown outcome holds nothing"
         mend = "name what it acts on in effect_key, or say idempotent: true if it is"
@@ -50,11 +54,7 @@ def safety(loaded: LoadedContract) -> Iterator[Finding]:
 
 
 def _is_risky(contract: Contract) -> bool:
-    return contract.effect == "external" or contract.risk == "high" or (contract.risk != "low" and _acts(contract))
-
-
-def _acts(contract: Contract) -> bool:
-    return contract.effect != "none"
+    return contract.effect == "external" or contract.risk == "high"
 
 
 def _is_judged(contract: Contract) -> bool:
@@ -152,7 +152,9 @@ def _undescribed(loaded: LoadedContract, node: object, path: tuple[str | int, ..
 def parallel(policy: PolicySet) -> Iterator[Finding]:
     """Parallel calls left on although a destructive tool is in the list (gateway/shapes/models.py)."""
     risky = sorted(
-        tool for tool, each in policy.contracts.items() if each.contract.risk == "high" and _acts(each.contract)
+        tool
+        for tool, each in policy.contracts.items()
+        if each.contract.risk == "high" and each.contract.effect != "none"
     )
     if policy.settings.openai.destructive_in_parallel and risky:
         what = f"models may call {', '.join(risky[:3])} several times at once, before any result is seen"

@@ -124,6 +124,12 @@ RESULT = "result:\n  schema: {type: object, properties: {pin: {type: string}}, r
             "tools/export_customers.yaml",
             "risk: high",
         ),
+        (
+            "effect-unjudged",
+            replace("tools/get_weather.yaml", "risk: low\neffect: none", "risk: medium\neffect: internal"),
+            "tools/get_weather.yaml",
+            "risk: medium",
+        ),
         ("effect-key-missing", replace(REFUND, "effect_key: [order_id]\n", ""), REFUND, "effect: external"),
         ("serialize-per-process", replace(REFUND, "effect_key: [order_id]\n", ""), REFUND, "serialize_by:"),
         ("authority-missing", replace(REFUND, "authority: [order_id, amount_cents]\n", ""), REFUND, "effect:"),
