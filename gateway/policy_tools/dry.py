@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -197,16 +198,20 @@ class DryRun:
 
     def _stand_in(self, contract: Contract, arguments: Mapping[str, object]) -> None:
         """Put an empty file where a guarded path points, if it points beneath its root at all."""
-        for name, guard in contract.guards.items():
+        guards = [(name, guard) for name, guard in contract.guards.items() if isinstance(guard, PathGuard)]
+        for _, guard in guards:  # nothing of an earlier call is there: its file could stand where a folder must
+            shutil.rmtree(self._roots[guard.root], ignore_errors=True)
+        for name, guard in guards:
             value = arguments.get(name)
-            if not isinstance(guard, PathGuard) or not isinstance(value, str):
+            if not isinstance(value, str):
                 continue
             root = Path(self._roots[guard.root])
             root.mkdir(exist_ok=True)
             parts = value.split("/")
             if "\0" not in value and not any(part in ("", ".", "..") for part in parts):
-                root.joinpath(*parts[:-1]).mkdir(parents=True, exist_ok=True)
-                root.joinpath(*parts).touch()
+                with suppress(OSError):  # a name that no file can have, say: the guard finds nothing, and says so
+                    root.joinpath(*parts[:-1]).mkdir(parents=True, exist_ok=True)
+                    root.joinpath(*parts).touch()
 
     def _give(self, contract: Contract, asked: Question) -> None:
         """Have the providers give what the question gives, and nothing else."""

@@ -18,9 +18,7 @@ from gateway.policy_tools.schemas import NAMES, schema_text, write_schemas
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "policies"
 STARTER = ROOT / "gateway/starter_policies"
-FILES = [
-    path for folder in (SHIPPED, STARTER) for path in sorted(folder.rglob("*.yaml")) if path.parent.name != "sandbox"
-]
+FILES = [path for folder in (SHIPPED, STARTER) for path in sorted(folder.rglob("*.yaml"))]
 _MODELINE = re.compile(r"# yaml-language-server: \$schema=(\S+)")
 
 

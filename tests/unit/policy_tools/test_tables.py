@@ -152,3 +152,12 @@ def test_c050_a_dry_run_makes_no_file_outside_its_own_folder(path: str, tmp_path
     with DryRun(load(SHIPPED)) as dry:
         assert dry.judge(Question("ana", "read_report", {"path": path})).decision == "deny"
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_paths_of_one_call_do_not_stand_in_the_way_of_another(policies: Path) -> None:
+    with DryRun(load(policies)) as dry:
+        said = [
+            dry.judge(Question("ana", "read_report", {"path": path})) for path in ("a", "a/b", "a", "x" * 190 + "/y")
+        ]
+        assert [verdict.decision for verdict in said] == ["allow"] * 4
+        assert dry.judge(Question("ana", "read_report", {"path": "\u00e4" * 200})).decision == "deny"
