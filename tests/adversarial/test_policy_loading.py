@@ -36,7 +36,7 @@ def test_the_untouched_folder_loads(tmp_path: Path) -> None:
 
 
 def test_c017_no_folder_no_files_no_rows(tmp_path: Path) -> None:
-    assert "cannot be read" in refused(tmp_path / "missing").message
+    assert "there is no such folder" in refused(tmp_path / "missing").message
     assert "there is no policy here" in refused(tmp_path).message
     (tmp_path / "plain").touch()
     assert "not a folder" in refused(tmp_path / "plain").message
