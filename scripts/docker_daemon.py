@@ -37,6 +37,7 @@ READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 INSTALL_TIMEOUT_S = 600.0
 SLOTS = 8  # runs at once that keep their data folder apart
+STOPS = (signal.SIGINT, signal.SIGTERM)
 EX_UNAVAILABLE = 69  # sysexits.h
 # ptrace needs no KVM; --oci-seccomp makes gVisor heed the profile that Docker hands it.
 RUNSC_ARGUMENTS = ("--platform=ptrace", "--network=none", "--oci-seccomp")
@@ -234,8 +235,15 @@ def private_daemon() -> Iterator[str]:
     had_shims = shims.exists()
     process: subprocess.Popen[bytes] | None = None
     try:
-        with log.open("wb") as out:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        with log.open("wb") as out, unheard():
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                preexec_fn=heard,  # noqa: PLW1509  this program has one thread
+            )
         end = time.monotonic() + READY_TIMEOUT_S
         while not answers(address):
             if process.poll() is not None or time.monotonic() > end:
@@ -291,12 +299,31 @@ def build_image(environment: dict[str, str]) -> None:
         raise DockerAbsent(f"the sandbox image could not be built: {done.stderr.strip()[-600:]}")
 
 
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """INT and TERM arrive after the block, not in it: what is started in it is known before they are heard."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+
+def heard() -> None:
+    """In the child: what it was started with is heard again."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+
 def run(command: list[str], environment: dict[str, str]) -> int:
     """The command's exit code; an interruption is passed on and waited for."""
-    process = subprocess.Popen(command, env=environment)
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with unheard():
+            process = subprocess.Popen(command, env=environment, preexec_fn=heard)  # noqa: PLW1509
         code = process.wait()
     except Interrupted as stopped:
+        if process is None:
+            raise
         process.send_signal(stopped.number)
         try:
             process.wait(STOP_TIMEOUT_S)
@@ -308,8 +335,8 @@ def run(command: list[str], environment: dict[str, str]) -> int:
 
 
 def interrupted(number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough: what follows is the tidying
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for each in STOPS:
+        signal.signal(each, signal.SIG_IGN)  # once is enough: what follows is the tidying
     raise Interrupted(number)
 
 
@@ -317,7 +344,7 @@ def main(command: list[str]) -> int:
     if not command:
         print("usage: scripts/with_docker.sh CMD...", file=sys.stderr)
         return 64
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         signal.signal(number, interrupted)
     cache = os.environ.get("TOOLGATE_SANDBOX_CACHE") or str(ROOT / ".cache/toolgate")
     environment = {**os.environ, "TOOLGATE_SANDBOX_CACHE": cache}

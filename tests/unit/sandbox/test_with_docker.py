@@ -54,6 +54,19 @@ def test_without_docker_ci_fails_and_runs_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.skipif(not NO_DAEMON, reason="a daemon answers on the system's socket")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_with_the_start_reaches_the_command(tmp_path: Path, number: signal.Signals) -> None:
+    """The command asks for it itself, at once: often before its parent has learnt that it runs."""
+    (tmp_path / "file").touch()
+    pid_file = tmp_path / "pid"
+    ask = f"echo $$ > {pid_file}; kill -{number.value} $PPID; exec sleep 600"
+    for _ in range(15):
+        done = run("sh", "-c", ask, TOOLGATE_DOCKER_DIR=f"{tmp_path}/file/x")
+        assert done.returncode == 128 + number
+        assert docker_daemon.gone(int(pid_file.read_text()))
+
+
 def test_a_socket_that_is_no_docker_does_not_answer(tmp_path: Path) -> None:
     assert not docker_daemon.answers(f"unix://{tmp_path}/none")
     assert not docker_daemon.answers("tcp://127.0.0.1:2375")
