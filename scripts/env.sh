@@ -33,7 +33,9 @@ if ! fits; then
 fi
 
 say "installing $(grep -c '==' "$pins") packages pinned by hash (a minute or so)"
-.venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement "$pins"
+# The pins are everything: a dependency on `name[extra]` would make pip look for newer releases of `name`, and fail.
+.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes --requirement "$pins"
 .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+missing=$(.venv/bin/python -m pip check --disable-pip-version-check) || stop "$pins lacks something, run make lock: $missing"
 fingerprint > "$stamp"
 say "ready"

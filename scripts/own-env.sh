@@ -31,8 +31,13 @@ if [ ! -f "$home/complete" ]; then
     rm -rf "$home"
     echo "own-env: making the environment for $name (once)" >&2
     "$base" -m venv "$home" >&2
+    # The pins are everything: a dependency on `name[extra]` would make pip look for newer releases of `name`, and fail.
     "$home/bin/python" -m pip install -qq --disable-pip-version-check --only-binary :all: \
-        --require-hashes -r "$pins" >&2
+        --no-deps --require-hashes -r "$pins" >&2
+    missing=$("$home/bin/python" -m pip check --disable-pip-version-check) || {
+        echo "own-env: $pins lacks something, run make lock: $missing" >&2
+        exit 1
+    }
     touch "$home/complete"
 fi
 echo "$home/bin/python"
