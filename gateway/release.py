@@ -7,6 +7,7 @@ The patterns are an extra net: they catch what looks like a credential, and miss
 
 from __future__ import annotations
 
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -66,6 +67,21 @@ class Secrets:
         masker = self._masker(principal, conversation)
         return masker.text(text), masker.count
 
+    def mask_answer(self, text: str, principal: str, conversation: str) -> tuple[str, int]:
+        """The same for what its reader may decode: in JSON no escape hides a secret. What was masked is spelled anew."""
+        masker = self._masker(principal, conversation)
+        masked = masker.text(text)
+        if not masked.lstrip().startswith(("{", "[", '"')):
+            return masked, masker.count
+        found = masker.count
+        try:
+            value = masker.value(json.loads(masked, object_pairs_hook=_members))
+        except ValueError:
+            return masked, found
+        except RecursionError:  # too deep to be looked through
+            return MASK, found + 1
+        return (masked if masker.count == found else json.dumps(value, ensure_ascii=False)), masker.count
+
     def mask_json(self, text: str, principal: str, conversation: str) -> str:
         """The same for one JSON value, which stays one: a secret is looked for in each string and number."""
         looks_like_one = self._always or _has_prefix(text)
@@ -82,6 +98,12 @@ class Secrets:
 
     def _credentials(self, text: str) -> tuple[str, int]:
         return self._pattern.subn(MASK, text) if self._always or _has_prefix(text) else (text, 0)
+
+
+def _members(pairs: list[tuple[str, Any]]) -> object:
+    """A JSON object; its pairs where a key stands twice, because readers differ about which of them counts."""
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else [list(pair) for pair in pairs]
 
 
 def _has_prefix(text: str) -> bool:
@@ -170,7 +192,7 @@ class Release:
 
     def answer(self, text: str, principal: str, conversation: str) -> tuple[str, int]:
         """The agent's final answer with secrets masked, and how many there were."""
-        return self._secrets.mask(text, principal, conversation)
+        return self._secrets.mask_answer(text, principal, conversation)
 
 
 def _bounded(text: str, most: int) -> str:

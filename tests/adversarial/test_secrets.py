@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from gateway import Gateway
@@ -102,3 +103,39 @@ def test_a_declared_secret_of_the_host_is_masked_in_results_and_records(tmp_path
         outcome = one(gateway.session(ANA), "leak")
         assert result(outcome) == {"config": "password=[secret removed];"}
     assert not any(spelled in _everything(tmp_path / "home") for spelled in _spellings(PIN))
+
+
+VAULT = "correct horse battery"
+ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in VAULT)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f'{{"answer": "{ESCAPED}"}}',
+        f'{{"answer": "{ESCAPED}", "answer": "nothing"}}',
+        f'[{{"{ESCAPED}": 1}}]',
+        f' "{ESCAPED[:60]}{VAULT[10:]}"',
+        '{"digits": "731"}',
+    ],
+)
+@pytest.mark.parametrize(("on_secret", "verdict"), [("refuse", "refused"), ("mask", "masked")])
+def test_c143_no_spelling_of_json_takes_a_declared_secret_out(
+    tmp_path: Path, answer: str, on_secret: str, verdict: str
+) -> None:
+    def check(pin: str) -> str:
+        return "right"
+
+    settings = {"answer": {"on_secret": on_secret}}
+    with gateway_with(tmp_path, tool(check, secrets=["pin"]), settings=settings) as gateway:
+        gateway.declare_secret("vault", VAULT)
+        session = gateway.session(ANA)
+        one(session, "check", pin="731")  # too short to be looked for inside text
+        whole = '{"to": "Z\\u00fcrich", "to_pay": 7310}'
+        assert session.check_answer_sync(whole).text == whole
+        left = session.check_answer_sync(answer).text
+    assert (left is None) == (on_secret == "refuse")
+    spelled = "" if left is None else json.dumps(json.loads(left))
+    assert VAULT not in spelled
+    assert '"731"' not in spelled
+    assert [each["verdict"] for each in records(tmp_path, "answer.checked")] == [verdict]
