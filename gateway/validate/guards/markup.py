@@ -1,6 +1,7 @@
 """`html`: sanitised by ammonia (nh3), which reads as browsers do; only listed tags and no scripts stay (CWE-79).
 
-Characters that nobody sees are refused first, so that what an approver reads is what the page will say.
+Characters that nobody sees are refused, also where a character reference stands for one, so that what an approver reads
+is what the page will say.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from gateway.validate.guards.refusal import GuardRefused
 from gateway.validate.guards.text import hidden
 
 MAX_HTML_CHARS = 256 * 1024
-_ATTRIBUTES: Final = {"a": {"href", "title"}}
+_ATTRIBUTES: Final[dict[str, set[str]]] = {"a": {"href", "title"}, "*": set()}
 _SCHEMES: Final = {"https", "mailto"}
+_HOW: Final = "Write it with visible characters only."
 
 
 @final
@@ -35,7 +37,7 @@ class HtmlCheck:
     def __init__(self, guard: HtmlGuard) -> None:
         self._cleaner = nh3.Cleaner(
             tags=set(guard.tags),
-            attributes={tag: names for tag, names in _ATTRIBUTES.items() if tag in guard.tags},
+            attributes={tag: names for tag, names in _ATTRIBUTES.items() if tag in guard.tags or tag == "*"},
             url_schemes=set(_SCHEMES),
             url_relative="deny",
             link_rel="noopener noreferrer nofollow",
@@ -47,8 +49,14 @@ class HtmlCheck:
         place = hidden(value)
         if place is not None:
             raise GuardRefused(
-                f"{name}: has a hidden or control character at position {place + 1}.",
-                "Write it with visible characters only.",
-                f"{name}: U+{ord(value[place]):04X} at position {place + 1}",
+                f"{name}: has a hidden or control character at position {place + 1}.", _HOW, _which(name, value, place)
             )
-        return SafeHtml(self._cleaner.clean(value))
+        cleaned = self._cleaner.clean(value)
+        place = hidden(cleaned)
+        if place is not None:  # `&#x202e;`, `&zwnj;`: the sanitiser reads them as a browser does
+            raise GuardRefused(f"{name}: stands for a hidden or control character.", _HOW, _which(name, cleaned, place))
+        return SafeHtml(cleaned)
+
+
+def _which(name: str, text: str, place: int) -> str:
+    return f"{name}: U+{ord(text[place]):04X} at position {place + 1}"

@@ -68,6 +68,8 @@ def test_text_that_people_write(text: str) -> None:
         "a\u3164",
         "a\u115f",
         "a\u2800",
+        "a\U0001d159",
+        "a\U00016fe4",
         "a\ue000",
         "a\U000f0000",
         "a\u0378",
@@ -167,6 +169,33 @@ def test_what_is_listed_stays() -> None:
     assert clean.__html__() == clean  # type: ignore[attr-defined]
     bare = Guards({"h": HtmlGuard(kind="html", tags=("b",))}, {}).apply({"h": text})["h"]
     assert bare == "Hello <b>Ann</b>, this1 &lt; 2"
+
+
+def test_only_a_link_keeps_attributes() -> None:
+    text = '<b title="see" lang="ar">x</b><a href="https://example.org/" lang="ar">y</a>'
+    assert HTML.apply({"h": text})["h"] == (
+        '<b>x</b><a href="https://example.org/" rel="noopener noreferrer nofollow">y</a>'
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Pay &#x202e;001&#x202c; USD",
+        "a&#8203;b",
+        "a&ZeroWidthSpace;b&rlm;",
+        "&#27;[2J",
+        '<a href="https://example.org/&#x202e;x">y</a>',
+        '<a href="https://example.org/" title="&#xe0041;">y</a>',
+    ],
+)
+def test_c144_a_character_reference_hides_nothing(text: str) -> None:
+    with pytest.raises(GuardRefused) as caught:
+        HTML.apply({"h": text})
+    assert "U+" in caught.value.detail
+    assert caught.value.message.isprintable()
+    kept = text.replace("&", "&amp;")  # the words of a reference are no reference
+    assert HTML.apply({"h": kept})["h"]
 
 
 def test_html_of_another_kind_or_too_long() -> None:
