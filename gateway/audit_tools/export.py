@@ -1,13 +1,15 @@
 """Records for other people's programs: JSON Lines as they stand, a CSV table, or OCSF events.
 
 Guarantee: ASCII throughout for JSON; in CSV every hidden character is spelled out and no cell can be taken for a
-formula by a spreadsheet (OWASP, CSV injection). An export is a copy: it proves nothing, receipts do.
+formula by a spreadsheet, also by one that parts cells at semicolons, as in most of Europe (OWASP, CSV injection). An
+export is a copy: it proves nothing, receipts do.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
@@ -19,7 +21,8 @@ from gateway.clear.visible import visible, visible_json
 
 Format = Literal["jsonl", "csv", "ocsf"]
 MAX_CELL_CHARS: Final = 32_000  # spreadsheets cut or refuse a longer one
-_FORMULA: Final = ("=", "+", "-", "@")
+# Where a cell may begin, whatever stands before its first sign; signs of full width count in East Asian settings.
+_FORMULA: Final = re.compile(r"(\A|;)(?=[\s\"']*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def exported(records: Iterable[Found], form: Format) -> Iterator[str]:
@@ -40,8 +43,7 @@ def _cell(value: object) -> str:
     if isinstance(value, bool | int | float):
         return str(value)
     text = visible(value) if isinstance(value, str) else visible_json(value)
-    if text.startswith(_FORMULA):
-        text = "'" + text
+    text = _FORMULA.sub(r"\1'", text)
     return text if len(text) <= MAX_CELL_CHARS else f"{text[:MAX_CELL_CHARS]}... [{len(text) - MAX_CELL_CHARS} more]"
 
 

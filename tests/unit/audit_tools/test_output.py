@@ -98,6 +98,15 @@ def test_no_cell_is_a_formula(start: str) -> None:
     assert len(rows[1]) == len(rows[0])
 
 
+@pytest.mark.parametrize("text", ["x;=1+1", "; @SUM(A1)", 'x;"+1"', "x;;-1", "\uff1d1+1", "x;\uff0b1", " =1"])
+def test_c145_no_cell_is_a_formula_where_semicolons_part_cells(text: str) -> None:
+    (_, line) = exported([_found(denied("call_1", detail=text, tool=text), "gw")], "csv")
+    cells = [*line.split(";"), *next(csv.reader([line])), *next(csv.reader([line], delimiter=";"))]
+    begins = {cell.lstrip(" \"")[:1] for cell in cells}
+    assert begins.isdisjoint("=+-@\uff1d\uff0b")
+    assert text in line.replace("'", "").replace('""', '"')
+
+
 def test_huge_values_are_clipped_and_counted() -> None:
     huge = "x" * 1_000_000
     event = intent("call_1", arguments={"a": huge})
