@@ -163,6 +163,8 @@ class Terminals:
 
     def _sequence(self, parsed: Iterable[Any], end: int, flags: int) -> int:
         """The state to begin in so as to read `parsed` and go on at `end`."""
+        if flags & re.ASCII:
+            raise NotRegular("(?a) narrows classes in Python alone: write them out, such as [0-9]")
         for what, given in reversed(list(parsed)):
             end = self._one(what, given, end, flags)
         return end

@@ -188,6 +188,8 @@ BAD: dict[str, tuple[str, str]] = {
     "lookaround": ("start: A\nA: /(?=a)b/", "terminal A"),
     "a backreference": ("start: A\nA: /(a)\\1/", "terminal A"),
     "an anchor": ("start: A\nA: /^a$/", "terminal A"),
+    "classes of ASCII": ("start: A\nA: /(?a:\\d)+/", "terminal A"),
+    "classes of ASCII throughout": ("start: A\nA: /(?a)\\w+/", "terminal A"),
     "a set operation": ("start: A\nA: /[a&&b]/", "terminal A"),
     "a class of another engine": ("start: A\nA: /\\p{L}/", "terminal A"),
     "an endless terminal": ("start: A\nA: /(a{1,99}){1,999}/", "states"),
