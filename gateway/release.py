@@ -68,7 +68,7 @@ class Secrets:
         return masker.text(text), masker.count
 
     def mask_answer(self, text: str, principal: str, conversation: str) -> tuple[str, int]:
-        """The same for what its reader may decode: in JSON no escape hides a secret. What was masked is spelled anew."""
+        """The same for what its reader may decode: in JSON no escape hides a secret. Masked JSON is spelled anew."""
         masker = self._masker(principal, conversation)
         masked = masker.text(text)
         if not masked.lstrip().startswith(("{", "[", '"')):

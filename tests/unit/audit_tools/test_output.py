@@ -102,7 +102,7 @@ def test_no_cell_is_a_formula(start: str) -> None:
 def test_c145_no_cell_is_a_formula_where_semicolons_part_cells(text: str) -> None:
     (_, line) = exported([_found(denied("call_1", detail=text, tool=text), "gw")], "csv")
     cells = [*line.split(";"), *next(csv.reader([line])), *next(csv.reader([line], delimiter=";"))]
-    begins = {cell.lstrip(" \"")[:1] for cell in cells}
+    begins = {cell.lstrip(' "')[:1] for cell in cells}
     assert begins.isdisjoint("=+-@\uff1d\uff0b")
     assert text in line.replace("'", "").replace('""', '"')
 
