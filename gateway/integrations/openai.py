@@ -42,7 +42,7 @@ _TOOLLESS = re.compile(
     r"|vector_stores(?:/[^/]+(?:/(?:files|file_batches|search)(?:/.*)?)?)?)/?\Z"
 )
 _ANSWERS = re.compile(r"/(?:chat/completions|responses)(?:/|\Z)")
-_OBJECTS: dict[str, Format] = {"chat.completion": "chat", "response": "responses"}
+_PARTS: dict[str, Format] = {"choices": "chat", "output": "responses"}  # of an answer: where its calls stand
 
 
 def wrap(client: C, session: Session) -> C:
@@ -173,14 +173,23 @@ class _Guard:
             body = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise ResponseRefused(StopReason.INVALID_TURN, "it is neither JSON nor a stream") from error
-        kind = body.get("object") if isinstance(body, dict) else None
-        if isinstance(kind, str) and kind in _OBJECTS:
-            check_response(_OBJECTS[kind], body, self.rules, self.visible)
-        elif isinstance(body, dict) and ("choices" in body or "output" in body):
-            check_response("chat" if "choices" in body else "responses", body, self.rules, self.visible)
+        if not isinstance(body, dict):
+            return
+        for part, api in _PARTS.items():  # what it says that it is decides nothing: a client reads what it asked for
+            if part in body:
+                check_response(api, body, self.rules, self.visible)
+        listed = body.get("data")
+        for each in listed if isinstance(listed, list) else ():  # stored completions
+            if isinstance(each, dict) and "choices" in each:
+                check_response("chat", each, self.rules, self.visible)
 
 
 MAX_NAMES, MAX_NAME, MAX_DETAIL = 64, 128, 512  # of a record
+
+
+def _path(request: httpx2.Request) -> str:
+    """The path in one spelling: servers merge slashes, and some do not tell letters' cases apart."""
+    return re.sub("/{2,}", "/", request.url.path).lower()
 
 
 def _api(path: str) -> Format | None:
@@ -220,7 +229,7 @@ class _Sync(httpx2.BaseTransport):
         self._guard = guard
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        guard, path = self._guard, request.url.path
+        guard, path = self._guard, _path(request)
         try:
             body, event = guard.request(request.method, path, request.read)
         except RequestRefused as refused:
@@ -278,7 +287,7 @@ class _Async(httpx2.AsyncBaseTransport):
         self._guard = guard
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        guard, path = self._guard, request.url.path
+        guard, path = self._guard, _path(request)
         content = await request.aread() if _api(path) is not None else b""
         try:
             body, event = guard.request(request.method, path, lambda: content)

@@ -19,7 +19,7 @@ def test_the_table_is_fresh() -> None:
 
 
 def test_numbers_are_stable() -> None:
-    assert [entry.number for entry in entries()] == [f"C{number:03d}" for number in range(1, 143)]
+    assert [entry.number for entry in entries()] == [f"C{number:03d}" for number in range(1, len(entries()) + 1)]
 
 
 def test_one_name_may_hold_several_entries(tmp_path: Path) -> None:

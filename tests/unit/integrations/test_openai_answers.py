@@ -39,6 +39,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 _ITEM = function_call("look_up", arguments='{"key": "a"}')
 _CALL = asked("look_up", arguments='{"key": "a"}')
+_MCP = {"type": "mcp_call", "id": "m", "name": "x", "server_label": "s", "arguments": "{}", "output": "done"}
 BACK: dict[str, tuple[Api, Raw]] = {
     "searched": ("responses", responses_raw({"type": "web_search_call", "id": "ws_1", "status": "completed"})),
     "an item of tomorrow": ("responses", responses_raw({"type": "telepathy", "id": "t"}, _ITEM)),
@@ -52,6 +53,8 @@ BACK: dict[str, tuple[Api, Raw]] = {
     "legacy": ("chat", chat_raw({"function_call": {"name": "look_up", "arguments": "{}"}}, "function_call")),
     "executed": ("chat", chat_raw({"content": "ok", "executed_tools": [{"type": "python"}]})),
     "a call of tomorrow": ("chat", chat_raw({"tool_calls": [{"id": "c", "type": "wish", "wish": {}}]}, "tool_calls")),
+    "items that pose as a completion": ("responses", responses_raw(_MCP, object="chat.completion")),
+    "items beside choices": ("responses", responses_raw(_MCP, object="chat.completion", choices=[])),
     "an id twice": ("chat", chat_raw({"tool_calls": [_CALL, _CALL]}, "tool_calls")),
 }
 
@@ -75,6 +78,31 @@ def test_c137_a_legacy_call_is_not_handed_over(bench: Bench, how: How, finish: s
         client()
     assert caught.value.reason is StopReason.LEGACY_CALL
     assert [record["verdict"] for record in bench.records("request.governed")] == ["response_refused"]
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/chat//completions", "/Chat/completions"])
+def test_c137_every_spelling_of_a_path_is_looked_at(bench: Bench, path: str) -> None:
+    legacy = chat_raw({"function_call": {"name": "look_up", "arguments": "{}"}}, "function_call").body
+    whole = legacy if path == "/chat/completions" else {"object": "list", "data": [legacy], "has_more": False}
+    sent: list[bytes] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request.read())
+        return httpx2.Response(200, json=whole)
+
+    inner = openai.OpenAI(
+        api_key="k",
+        base_url="http://localhost/v1",
+        max_retries=0,
+        http_client=httpx2.Client(transport=httpx2.MockTransport(answer)),
+    )
+    client = gateway.openai(inner, bench.session())
+    asked_for = {"model": "m", "messages": [], "tools": [{"type": "function", "function": {"name": "hidden"}}]}
+    with pytest.raises(ResponseRefused, match="legacy"):
+        client.post(path, cast_to=object, body=asked_for)
+    assert b"hidden" not in sent[0]
+    with pytest.raises(ResponseRefused, match="legacy"):
+        client.get(path, cast_to=object)
 
 
 @each_api
