@@ -114,7 +114,7 @@ class DockerEngine:
         try:
             self.reap()
         except SandboxUnavailable as fault:
-            log.warning("leftover containers could not be looked for: %s", fault)
+            log.warning("leftover containers could not be looked for: %s", str(fault))  # not its frames' sockets
 
     def _is_ours_and_over(self, found: Mapping[str, Any]) -> bool:
         labels = found.get("Labels") or {}

@@ -132,7 +132,7 @@ class Pool:
         try:
             made = None if self._closed else self._ready_one()
         except SandboxError as fault:  # runs go cold and meet the fault themselves; the tick tries again
-            log.warning("no container could be made ready: %s", fault)
+            _tell(f"no container could be made ready: {fault}")
         except BaseException:  # a mistake of ours: nobody waits for this thread, so it is told here
             log.exception("no container could be made ready")
             raise
@@ -198,5 +198,6 @@ class Pool:
 
 
 def _tell(fault: str) -> None:
+    """As text: who keeps a record must not keep an exception, whose frames hold the sockets of a lost daemon."""
     if fault:
         log.warning("%s", fault)

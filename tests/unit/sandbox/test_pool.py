@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +118,20 @@ def test_c099_a_daemon_that_is_lost_makes_runs_fail_and_is_told(
     for container in left:
         until(lambda c=container: True if daemon.api.inspect_container(c)["State"]["Status"] == "exited" else None)  # type: ignore[misc]
         daemon.api.remove_container(container, force=True)
+
+
+def test_c099_who_keeps_the_log_keeps_no_descriptor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def descriptors() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    engine = DockerEngine(f"unix://{tmp_path}/nobody-listens")
+    before = descriptors()
+    with Pool(engine, PROFILE.pinned_to("sha256:" + "0" * 64), 1):
+        until(lambda: True if "no container could be made ready" in caplog.text else None)
+    engine.tidy()
+    assert "could not be looked for" in caplog.text
+    assert descriptors() == before
 
 
 def test_modules_are_loaded_before_the_code_comes(daemon: Daemon) -> None:
