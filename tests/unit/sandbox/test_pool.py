@@ -95,9 +95,8 @@ def test_the_lease_outlives_the_rest(daemon: Daemon, pool: Pool) -> None:
 
 def test_a_cancelled_run_ends_its_container(daemon: Daemon, pool: Pool) -> None:
     cancel = threading.Event()
-    timer = threading.Timer(0.3, cancel.set)
-    timer.start()
-    result = pool.run(b"import time; time.sleep(600)", cancel=cancel)
+    code = b"import time\nprint('begun', flush=True)\ntime.sleep(600)"
+    result = pool.run(code, cancel=cancel, hear=lambda *_: cancel.set())
     assert result.verdict is Verdict.KILLED
     with pytest.raises(RunCancelled):
         pool.run(b"print(1)", cancel=cancel)

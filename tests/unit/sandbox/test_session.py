@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox import RunCancelled, SandboxOverloaded, Sessions, Verdict
-from tests.unit.sandbox.daemon import ROOT, Daemon, daemon_fixture, ready_fixture, until  # noqa: F401
+from tests.unit.sandbox.daemon import ROOT, Daemon, daemon_fixture, ready_fixture  # noqa: F401
 
 pytestmark = pytest.mark.docker
 
@@ -82,7 +82,7 @@ def test_every_run_is_a_generation_whatever_becomes_of_it(sessions: Sessions) ->
 )
 def test_what_goes_wrong_ends_the_session(sessions: Sessions, daemon: Daemon, code: bytes, verdict: Verdict) -> None:
     sessions.run("ana", b"x = 1")
-    result = sessions.run("ana", code, deadline_s=3)
+    result = sessions.run("ana", code, deadline_s=1 if verdict is Verdict.TIMEOUT else None)
     assert (result.verdict, result.alive) == (verdict, False)
     assert daemon.ours() == []
     assert sessions.run("ana", b"print('x' in dir())").stdout == "False\n"
@@ -120,17 +120,26 @@ def test_there_are_only_so_many_and_idle_ones_make_room(sessions: Sessions, cloc
 
 
 def test_runs_of_one_session_queue_up_and_a_wait_is_bounded(sessions: Sessions) -> None:
-    sessions.run("ana", b"import time")
+    sessions.run("ana", b"1")
     done: list[object] = []
-    worker = threading.Thread(target=lambda: done.append(sessions.run("ana", b"time.sleep(1.5)\nx = 1")))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hear(*_: str) -> None:  # holds the run up where its output is drained
+        begun.set()
+        go_on.wait(8)
+
+    code = b"print('begun', flush=True)\nx = 1"
+    worker = threading.Thread(target=lambda: done.append(sessions.run("ana", code, hear=hear)))
     worker.start()
-    until(lambda: True if (mark := sessions.mark("ana")) and mark.generation == 2 else None)
+    assert begun.wait(30)
     with pytest.raises(SandboxOverloaded, match="still going on"):
         sessions.run("ana", b"x", deadline_s=0.2)
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(RunCancelled):
         sessions.run("ana", b"x", cancel=cancel)
+    assert done == []
+    go_on.set()
     assert sessions.run("ana", b"x").value == "1"
     worker.join()
 
@@ -138,8 +147,8 @@ def test_runs_of_one_session_queue_up_and_a_wait_is_bounded(sessions: Sessions) 
 def test_cancelling_ends_the_session(sessions: Sessions, daemon: Daemon) -> None:
     sessions.run("ana", b"x = 1")
     cancel = threading.Event()
-    threading.Timer(0.2, cancel.set).start()
-    assert sessions.run("ana", b"import time; time.sleep(600)", cancel=cancel).verdict is Verdict.KILLED
+    code = b"import time\nprint('begun', flush=True)\ntime.sleep(600)"
+    assert sessions.run("ana", code, cancel=cancel, hear=lambda *_: cancel.set()).verdict is Verdict.KILLED
     assert daemon.ours() == []
 
 
