@@ -8,6 +8,7 @@ rule never runs without the facts it asked for.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -20,6 +21,7 @@ from gateway.domain.ids import Principal
 from gateway.domain.waits import DeadlineExceeded, Waits
 from gateway.policy.documents import Fact
 
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # for CEL's library "ana\0..." is "ana"; arguments hold none (C012)
 MAX_FACT_BYTES = 64 * 1024  # facts stand in records and on an approver's page
 
 
@@ -102,7 +104,9 @@ class Facts:
             copy = plain(value)
         except NotCanonical as error:
             raise FactUnavailable(name, f"not JSON: {error}") from error
-        size = len(orjson.dumps(copy))
-        if size > MAX_FACT_BYTES:
-            raise FactUnavailable(name, f"{size} bytes, at most {MAX_FACT_BYTES} are accepted")
+        spelled = orjson.dumps(copy)
+        if len(spelled) > MAX_FACT_BYTES:
+            raise FactUnavailable(name, f"{len(spelled)} bytes, at most {MAX_FACT_BYTES} are accepted")
+        if _NUL.search(spelled):
+            raise FactUnavailable(name, "it holds a NUL, where rules would stop reading")
         return copy

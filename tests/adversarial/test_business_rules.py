@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gateway import Gateway, Principal, ToolCall
-from tests.support import ANA, gateway_with, records, tool
+from gateway.domain.decision import ReasonCode
+from tests.support import ANA, gateway_with, one, reason, records, result, tool
 
 ORDERS = {"mine": {"owner": "ana", "left": 100}, "theirs": {"owner": "eve", "left": 100}}
 BELONGS = {
@@ -81,3 +82,18 @@ def test_c131_a_stranger_reads_no_more_than_the_owner_of_nothing(tmp_path: Path)
             told.append({name: value for name, value in error.items() if name != "correlation_id"})
         assert told[0] == told[1]
         assert list(told[0].values()) == ["not_allowed", BELONGS["tell_model"], told[1]["suggestion"]]
+
+
+@pytest.mark.parametrize("owner", [["ana\0"], ["ana\0eve"], {"ana\0": 1}, ["\\\0"]])
+def test_c146_a_fact_that_the_rules_would_read_short_is_none(tmp_path: Path, owner: object) -> None:
+    by_name = {"id": "hers", "require": "principal.id in facts.owner", "tell_model": "No."}
+    contract = tool(
+        refund, effect="external", facts={"owner": {"provider": "owner", "args": ["order"]}}, rules=[by_name]
+    )
+    with gateway_with(tmp_path, contract) as gateway:
+        gateway.register_fact("owner", lambda _, order: owner if order == "theirs" else [f"ana{order}"])
+        assert reason(one(gateway.session(ANA), "refund", order="theirs", cents=1)) is ReasonCode.FACT_UNAVAILABLE
+        assert (
+            reason(one(gateway.session(ANA), "refund", order="\\u0000", cents=1)) is ReasonCode.RULE
+        )  # only its spelling
+        assert result(one(gateway.session(ANA), "refund", order="", cents=1)) == 1
