@@ -23,6 +23,7 @@ from gateway.domain.event import LoopEnded
 from gateway.paused import Held, Paused, PausedRefused, Progress, open_paused, pause
 from gateway.shapes.answers import content, write_answer
 from gateway.shapes.calls import custom_ids
+from gateway.shapes.incoming import ResponseRefused
 from gateway.shapes.requests import check_pairs, check_params, read_items, request_body
 from gateway.shapes.search import deferred_names
 from gateway.shapes.stream import BadStream, assembler
@@ -281,7 +282,7 @@ class _Loop:
             if inspect.isawaitable(answer):
                 answer = await answer
             return await self._joined(answer) if hasattr(answer, "__aiter__") else answer
-        except BadStream as bad:
+        except (BadStream, ResponseRefused) as bad:  # the latter by a wrapped client, which reads it first
             return Unusable(bad.reason)
         except UsageError:
             raise  # a wrapped client refuses a request as we do

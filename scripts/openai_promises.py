@@ -233,6 +233,7 @@ SECTIONS = (
             line(
                 "unknown items, shared ids and cut-off calls not handed over",
                 "test_an_answer_no_contract_can_govern_is_not_handed_over",
+                "test_run_stops_where_the_wrap_hands_nothing_over",
             ),
             responses(
                 "an older list behind a response id gives no right (C136)",
@@ -376,7 +377,9 @@ SECTIONS = (
             ),
             pieces(
                 "a stream cut at every byte of a call",
-                "test_a_stream_cut_at_every_byte_executes_nothing",
+                "test_a_stream_cut_anywhere_executes_nothing",
+                "test_the_gate_hands_over_nothing_of_a_call_cut_at_any_byte",
+                "test_the_client_and_the_assembler_make_no_turn_of_a_call_cut_at_any_byte",
                 "test_a_connection_cut_between_events_executes_nothing_and_the_conversation_goes_on",
             ),
         ),

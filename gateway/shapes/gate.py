@@ -20,6 +20,7 @@ from gateway.shapes.stream import MAX_CHARS, BadStream, ChatStream, ResponsesStr
 from gateway.shapes.turns import Unusable
 
 _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_SPLIT = 3  # bytes of an end that may have come before
 _ITEM_EVENTS = ("response.output_item.added", "response.output_item.done")
 
 
@@ -30,25 +31,27 @@ class Gate:
     def __init__(self, format: Format, rules: RequestRules, visible: Collection[str] = ()) -> None:
         self._rules = rules
         self._judge = _Chat(rules) if format == "chat" else _Responses(rules, visible)
-        self._rest = b""
+        self._rest = bytearray()
         self._held: list[bytes] = []
         self._size = 0
 
     def feed(self, data: bytes) -> bytes:
         """Raises ResponseRefused."""
+        seen = max(0, len(self._rest) - _SPLIT)  # each byte is looked at once, however finely an event is cut
         self._rest += data
         out: list[bytes] = []
         start = 0
-        for found in _EVENT_END.finditer(self._rest):
-            out += self._event(self._rest[start : found.end()])
+        for found in _EVENT_END.finditer(self._rest, seen):
+            out += self._event(bytes(self._rest[start : found.end()]))
             start = found.end()
-        self._rest = self._rest[start:]
+        del self._rest[:start]
         self._bound(len(self._rest))
         return b"".join(out)
 
     def end(self) -> bytes:
         """The stream is over. Raises ResponseRefused if a call in it is not."""
-        last = b"".join(self._event(self._rest)) if self._rest.strip() else self._rest
+        rest = bytes(self._rest)
+        last = b"".join(self._event(rest)) if rest.strip() else rest
         if self._held:
             raise ResponseRefused(StopReason.TRUNCATED, "the stream ended before its calls were complete")
         return last
@@ -126,7 +129,10 @@ class _Chat:
         index = choice.get("index", 0) if isinstance(choice, dict) else None
         if not isinstance(index, int) or not 0 <= index < MAX_CHOICES:
             raise BadStream("a chunk of no choice")
-        check_chat_message(choice.get("delta") or {})
+        delta = choice.get("delta") or {}
+        if not isinstance(delta, dict):
+            raise BadStream("a delta that is no object")
+        check_chat_message(delta)
         stream = self._choices.setdefault(index, ChatStream())
         before = stream.ended
         stream.add({"choices": [{**choice, "index": 0}]})
@@ -153,6 +159,6 @@ class _Responses:
         self._stream.add(event)
         if event.get("type") in _ITEM_EVENTS:
             check_item(event.get("item"), self._rules, self._visible)
-        if self._stream.ended:
-            check_response("responses", event.get("response"), self._rules, self._visible)
+        if "response" in event:  # the last one, or a snapshot on the way, which holds no call yet
+            check_response("responses", event["response"], self._rules, self._visible)
         return self._stream.has_calls and not self._stream.ended

@@ -47,7 +47,9 @@ def _chat(body: Mapping[str, Any]) -> Iterator[object]:
         if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
             raise ResponseRefused(StopReason.INVALID_TURN, "a choice holds no message")
         check_chat_message(message)
-        calls = message.get("tool_calls") or ()
+        calls = message.get("tool_calls") or []
+        if not isinstance(calls, list):
+            raise ResponseRefused(StopReason.INVALID_TURN, "its calls are no list")
         if calls and choice.get("finish_reason") not in ("stop", "tool_calls"):
             raise ResponseRefused(StopReason.TRUNCATED, "a turn that makes calls was cut off or filtered")
         for call in calls:

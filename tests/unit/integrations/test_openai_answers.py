@@ -15,6 +15,7 @@ import gateway
 from examples.scripted_openai import Raw, Say, call
 from examples.scripted_openai.stream import chat_events, responses_events
 from gateway.domain.decision import StopReason
+from gateway.loop import Stopped
 from gateway.shapes.incoming import ResponseRefused
 from tests.unit.integrations.wrapped import ask, done
 from tests.unit.loop_bench import (
@@ -133,6 +134,26 @@ def test_run_goes_through_a_wrapped_client(bench: Bench, api: Api, how: How) -> 
 
     assert asyncio.run(go()).text == "Done."
     assert bench.done == [("look_up", "a")]
+
+
+@pytest.mark.parametrize("name", BACK, ids=lambda name: f"{BACK[name][0]}-{name}")
+@each_way
+def test_run_stops_where_the_wrap_hands_nothing_over(bench: Bench, name: str, how: How) -> None:
+    api, raw = BACK[name]
+    client, _ = ask(bench, api, how, raw)
+
+    async def go() -> Any:
+        wrapped = client.client()
+        ended = await client.session.run(wrapped, model="m", stream="stream" in how, **prompt(api, "go"))
+        await done(wrapped.close())
+        return ended
+
+    ended = asyncio.run(go())
+    assert isinstance(ended, Stopped)
+    assert ended.messages == next(iter(prompt(api, "go").values()))
+    assert [record["reason"] for record in bench.records("loop.ended")] == [ended.reason]
+    assert [record["verdict"] for record in bench.records("request.governed")] == ["response_refused"]
+    assert bench.done == []
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", ""])

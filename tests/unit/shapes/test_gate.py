@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.shapes.gate import Gate
+import gateway.shapes.gate
+from gateway.shapes.gate import _EVENT_END, Gate
 from gateway.shapes.incoming import ResponseRefused
 from gateway.shapes.models import RequestRules
 from tests.unit.loop_bench import Api, Bench, How, assert_goes_on, each_api, prompt
@@ -18,6 +20,7 @@ from tests.unit.shapes.test_stream import (
     BENT_RESPONSES,
     LATE,
     assert_executes_nothing,
+    assert_recorded,
     data,
     events,
     honest,
@@ -46,12 +49,14 @@ def wire(given: list[dict[str, Any]]) -> bytes:
 def test_malformed_deltas_execute_nothing_and_the_conversation_goes_on(
     bench: Bench, api: Api, how: How, wrapped: bool
 ) -> None:
-    good = honest(api)
+    good, tried = honest(api), 0
     for name, bad in (BENT_CHAT if api == "chat" else BENT_RESPONSES).items():
         if not wrapped and name in READ_BY_THE_CLIENT:
             continue
+        tried += 1
         at = len(good) if name == "another end" else len(good) - 1
         assert_executes_nothing(bench, api, wire([*good[:at], bad, *good[at:]]), how, wrapped=wrapped)
+    assert_recorded(bench, tried, wrapped=wrapped)
     assert_goes_on(bench, api, next(iter(prompt(api, "go").values())))
 
 
@@ -67,6 +72,35 @@ def test_calls_after_the_end_of_a_turn_execute_nothing(bench: Bench, api: Api, h
         late = [{**each, "sequence_number": 1000} for each in good if each["type"] == "response.output_item.added"]
     for each in late:
         assert_executes_nothing(bench, api, wire([*good, each]), how, wrapped=wrapped)
+    assert_recorded(bench, len(late), wrapped=wrapped)
+    assert_goes_on(bench, api, next(iter(prompt(api, "go").values())))
+
+
+def test_a_snapshot_on_the_way_holds_no_call() -> None:
+    begun, *_, over = honest("responses")
+    early = begun | {"response": begun["response"] | {"output": over["response"]["output"]}}
+    with pytest.raises(ResponseRefused):
+        Gate("responses", RequestRules()).feed(wire([early]))
+
+
+@each_api
+def test_an_event_that_comes_in_many_pieces_is_looked_at_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments of megabytes in one event cost what their length is, however finely the network cuts it."""
+    looked_at = 0
+
+    class Counting:
+        def finditer(self, rest: bytearray, at: int) -> Iterator[re.Match[bytes]]:
+            nonlocal looked_at
+            looked_at += len(rest) - at
+            return _EVENT_END.finditer(rest, at)
+
+    monkeypatch.setattr(gateway.shapes.gate, "_EVENT_END", Counting())
+    stream = b"".join(events(api, whole(api, "call_1", text="x" * 20_000)))
+    gate = Gate(api, RequestRules())
+    for at in range(0, len(stream), 50):
+        gate.feed(stream[at : at + 50])
+    gate.end()
+    assert looked_at < len(stream) * 1.1
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50, 100_000])
