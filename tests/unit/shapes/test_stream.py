@@ -177,7 +177,8 @@ def test_the_client_and_the_assembler_make_no_turn_of_a_call_cut_at_any_byte(api
     def answer(_: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=sent)
 
-    with openai.OpenAI(api_key="k", max_retries=0, http_client=httpx2.Client(transport=httpx2.MockTransport(answer))) as c:
+    inner = httpx2.Client(transport=httpx2.MockTransport(answer))
+    with openai.OpenAI(api_key="k", max_retries=0, http_client=inner) as c:
         part: Any = c.chat.completions if api == "chat" else c.responses
         begins = complete.index(b"call_1")
         for cut in range(begins, len(complete) - (len(made[-1]) if api == "chat" else 0) - 2):
