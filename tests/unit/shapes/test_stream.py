@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,6 @@ from examples.scripted_openai import Call, CallTools, Raw, Say
 from examples.scripted_openai.stream import chat_events, responses_events
 from gateway.domain.decision import StopReason
 from gateway.loop import Ended, Finished, ModelUnavailable, Stopped
-from gateway.shapes.gate import Gate
-from gateway.shapes.incoming import ResponseRefused, check_response
-from gateway.shapes.models import RequestRules
 from gateway.shapes.stream import BadStream, ChatStream, ResponsesStream
 from gateway.shapes.turns import Unusable
 from tests.unit.loop_bench import (
@@ -147,45 +143,10 @@ def test_a_stream_cut_anywhere_executes_nothing(bench: Bench, api: Api, how: How
     # the last event that matters: the one that ends the turn; what comes after it is no part of it
     end = len(complete) - (len(made[-1]) if api == "chat" else 0)
     last = len(b"".join(made[: -2 if api == "chat" else -1]))
-    cuts = (*range(0, last, 101), *range(last, end - 2, 23), end - 3)  # each byte of a call: the next two tests
+    cuts = (*range(0, last, 101), *range(last, end - 2, 23), end - 3)  # each byte of a call: test_bytes.py
     for cut in cuts:
         assert_executes_nothing(bench, api, complete[:cut], how, wrapped=wrapped)
     assert_recorded(bench, len(cuts), wrapped=wrapped)
-
-
-@each_api
-def test_the_gate_hands_over_nothing_of_a_call_cut_at_any_byte(api: Api) -> None:
-    made = events(api, whole(api, "call_1", text="Hm."))
-    complete = b"".join(made)
-    end = len(complete) - (len(made[-1]) if api == "chat" else 0) - 2
-    for cut in range(complete.index(b"call_1"), end):
-        gate = Gate(api, RequestRules())
-        out = gate.feed(complete[:cut])
-        with pytest.raises(ResponseRefused):
-            gate.end()
-        assert b"call_1" not in out
-        assert b"look_up" not in out
-
-
-@each_api
-def test_the_client_and_the_assembler_make_no_turn_of_a_call_cut_at_any_byte(api: Api) -> None:
-    made = events(api, whole(api, "call_1", text="Hm."))
-    complete, sent = b"".join(made), b""
-
-    def answer(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=sent)
-
-    inner = httpx2.Client(transport=httpx2.MockTransport(answer))
-    with openai.OpenAI(api_key="k", max_retries=0, http_client=inner) as c:
-        part: Any = c.chat.completions if api == "chat" else c.responses
-        begins = complete.index(b"call_1")
-        for cut in range(begins, len(complete) - (len(made[-1]) if api == "chat" else 0) - 2):
-            sent = complete[:cut]
-            stream = ChatStream() if api == "chat" else ResponsesStream()
-            with suppress(ValueError):  # half an event is no JSON
-                for event in part.create(model="m", stream=True, **prompt(api, "go")):
-                    stream.add(event)
-            assert stream.result() == Unusable(StopReason.TRUNCATED), cut
 
 
 @each_api
@@ -395,32 +356,3 @@ def test_no_events_surprise_an_assembler(given: list[tuple[str, Any]]) -> None:
         except BadStream:
             continue
         assert isinstance(made.result(), dict | Unusable)
-
-
-STRANGE = (None, True, 5, "x", [], [1], {}, {"type": ["function"]})
-
-
-def bent(node: Any) -> Iterator[Any]:
-    """Every copy in which one node is something else."""
-    yield from STRANGE
-    for at in node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
-        for other in bent(node[at]):
-            made = node.copy()
-            made[at] = other
-            yield made
-
-
-@each_api
-def test_no_part_of_an_answer_surprises_the_wrap(api: Api) -> None:
-    """Whatever stands where something was expected: handed over or refused, whole and streamed."""
-    for body in bent(whole(api, "call_1")):
-        with suppress(ResponseRefused):
-            check_response(api, body, RequestRules())
-    good = [data(each) for each in events(api, whole(api, "call_1")) if b"[DONE]" not in each]
-    for at, each in enumerate(good):
-        for event in bent(each):
-            gate = Gate(api, RequestRules())
-            with suppress(ResponseRefused):
-                for sent in (*good[:at], event, *good[at + 1 :]):
-                    gate.feed(b"data: " + json.dumps(sent).encode() + b"\n\n")
-                gate.end()
