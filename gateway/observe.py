@@ -167,7 +167,7 @@ class Observing(Passage):
             try:
                 capabilities = await to.validate.handed(shaped, self.waits)
             except GuardRefused as refused:
-                refusal = Refusal(Step.VALIDATE, ReasonCode.GUARD, refused.message, refused.suggestion, refused.detail)
+                refusal = Refusal(Step.VALIDATE, refused.reason, refused.message, refused.suggestion, refused.detail)
                 return self.refusal or refusal
             held.callback(guards.close, capabilities)
         authorized = to.authorize.regardless(parsed)

@@ -49,6 +49,7 @@ class ReasonCode(StrEnum):
     SCHEMA = "schema"
     NUMBER_NOT_EXACT = "number_not_exact"
     GUARD = "guard"
+    GUARD_FOUND = "guard_found"  # the spelling is right; what it leads to, a file or an address, is refused
     RULE = "rule"
     RULE_ERROR = "rule_error"
     SCOPE_BOUND = "scope_bound"
@@ -99,6 +100,7 @@ _PUBLIC: dict[ReasonCode, str] = {
     ReasonCode.RULE: "not_allowed",
     ReasonCode.SCOPE_BOUND: "not_allowed",
     ReasonCode.GUARD: "not_allowed",
+    ReasonCode.GUARD_FOUND: "not_allowed",
 }
 
 

@@ -50,6 +50,11 @@ class Counters:
             self._usage.move_to_end(key)
         return usage
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self._usage.clear()
+        self._minutes.clear()
+
     def minute(self, principal: str, tool: str, now_ns: int) -> deque[int]:
         """When this principal called this tool in the minute before `now_ns`, oldest first; append to count a call."""
         calls = self._minutes.setdefault((principal, tool), deque())

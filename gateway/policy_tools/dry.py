@@ -1,21 +1,23 @@
 """A dry run of one call: steps 1 to 4 as a gateway would take them, and what step 5 would ask for. Nothing is executed.
 
-The very same stages decide (I2). Only facts are given instead of looked up, `calls` says how many calls there were, and
-where a path guard would open a file an empty one stands.
+The very same stages decide (I2). Only facts are given instead of looked up, the question says how many calls there were
+and when it was, and what a guard would look up is found well: an empty file, a public address.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, TypeVarTuple, final
+from typing import Any, Final, Literal, TypeVar, TypeVarTuple, final
 
 from gateway.authorize.casbin_oracle import checked_grants
 from gateway.authorize.stage import Authorize
@@ -25,6 +27,7 @@ from gateway.domain.charge import PLACES, Charge
 from gateway.domain.decision import Provenance, Refusal, Step
 from gateway.domain.errors import PolicyError, UsageError
 from gateway.domain.ids import Principal
+from gateway.domain.instant import Instant
 from gateway.domain.session_view import SessionView
 from gateway.limit.counters import Counters
 from gateway.limit.stage import Limit
@@ -44,21 +47,29 @@ Ts = TypeVarTuple("Ts")
 
 Decision = Literal["allow", "deny", "escalate"]
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_COUNTS_CALLS: Final = re.compile(r"\bsession\b(?!\s*\.\s*conversation\b)")
+
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
-    """One call to judge. `facts` gives each fact of the contract by its name there, `left` what each budget has."""
+    """One call to judge. `facts` gives each fact of the contract by its name there, `left` what each budget has.
+
+    `calls` counts those of its conversation, this one included; None says that nobody knows. `at` is when it is made,
+    as RFC 3339 says it; None is now.
+    """
 
     principal: str
     tool: str
     arguments: object
     on_behalf_of: str | None = None
     conversation: str = "dry-run"
-    calls: int = 1
+    calls: int | None = 1
     facts: Mapping[str, object] | None = None
     left: Mapping[str, float] | None = None
     fallback: bool = False
+    at: str | None = None
 
 
 @final
@@ -71,7 +82,7 @@ class Passed:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
     """What would become of the call. `refusal` is set for a denial, `needs` for an escalation.
 
@@ -117,13 +128,24 @@ class DryRun:
             self.grants = checked_grants(policy.access)
             self._folder = tempfile.TemporaryDirectory(prefix="toolgate-dry-")
             roots = {name: str(Path(self._folder.name, name)) for name in named_roots(policy)}
-            self.contracts: Mapping[str, CompiledContract] = compile_contracts(policy, roots, StandIn())
+            compiled = compile_contracts(policy, roots, StandIn())
+        self.contracts: Mapping[str, CompiledContract] = {
+            name: each.holding_nothing() for name, each in compiled.items()
+        }
+        self._counting = frozenset(
+            name
+            for name, each in compiled.items()
+            if any(_COUNTS_CALLS.search(rule.compiled.text) for rule in each.rules)
+        )
         self._roots = roots
         self._key = _NoDigests()
         self._parse = Parse(policy.settings.arguments, self._key)
         self._authorize = Authorize(self.grants, policy.refs())
-        self._limits = {tool: loaded.contract.limits for tool, loaded in policy.contracts.items()}
+        self._counters = Counters()
+        limits = {tool: loaded.contract.limits for tool, loaded in policy.contracts.items()}
+        self._limit = Limit(policy.settings.loop, limits, self._counters)
         self._clock = SystemClock()
+        self._at_hand = _AtHand()
         self._given: dict[str, object] = {}
         facts = Facts()
         asked = [fact for loaded in policy.contracts.values() for fact in loaded.contract.facts.values()]
@@ -151,7 +173,10 @@ class DryRun:
 
         `wire`: the question's arguments as JSON, where somebody has them at hand.
         """
+        compiled = self.contracts.get(asked.tool)
         now = self._clock.now()
+        if asked.at is not None and compiled is not None and "now" in compiled.reads:
+            now = _moment(asked.at, now)
         behalf = _principal(asked.on_behalf_of) if asked.on_behalf_of is not None else None
         ctx = CallContext(
             "call_dry",
@@ -171,22 +196,24 @@ class DryRun:
         if isinstance(authorized, Refusal):
             return _denied(authorized)
         grant = authorized.grant
-        counters = Counters()
-        counters.of(asked.principal, asked.conversation).calls = asked.calls - 1
-        limited = Limit(self.policy.settings.loop, self._limits, counters)(authorized)
+        calls = 1 if asked.calls is None else asked.calls
+        self._counters.forget()
+        self._counters.of(asked.principal, asked.conversation).calls = calls - 1
+        limited = self._limit(authorized)
         if isinstance(limited, Refusal):
             return _denied(limited, grant)
-        contract = self.policy.contracts[asked.tool].contract
+        compiled, contract = self.contracts[asked.tool], self.policy.contracts[asked.tool].contract
         self._give(contract, asked)
         self._left.of(asked.tool, asked.left or {})
         shaped = self._validate.shape(limited)
         if isinstance(shaped, Refusal):
             return _denied(shaped, grant)
-        compiled = self.contracts[asked.tool]
+        if asked.calls is None and asked.tool in self._counting:
+            raise PolicyError(f"a rule of {asked.tool} counts the calls of the conversation, and nobody knows them")
         if contract.guards:
             self._stand_in(contract, compiled.fresh(shaped.effective))
-        view = SessionView(asked.conversation, asked.calls, self._authorize.roles(ctx.principal))
-        judged = drive(self._validate.judge(shaped, _AtHand(), view, 0))
+        view = SessionView(asked.conversation, calls, self._authorize.roles(ctx.principal))
+        judged = drive(self._validate.judge(shaped, self._at_hand, view, 0))
         if isinstance(judged, Refusal):
             return _denied(judged, grant, shaped.effective)
         self._validate.close(judged)
@@ -195,6 +222,10 @@ class DryRun:
         rules = tuple(each.rule for each in judged.obligations if each.rule is not None)
         needs = tuple(f"{each.kind}: {each.why}" for each in judged.obligations)
         return Verdict("escalate", None, grant, shaped.effective, compiled.rules, needs, rules)
+
+    def looks(self, tool: str) -> bool:
+        """Whether a guard of the tool would look something up, a file or an address, and was told that all is well."""
+        return tool in self.contracts and self.contracts[tool].guards.opens
 
     def _stand_in(self, contract: Contract, arguments: Mapping[str, object]) -> None:
         """Put an empty file where a guarded path points, if it points beneath its root at all."""
@@ -235,6 +266,14 @@ class DryRun:
 def _principal(name: str) -> Principal:
     """Raises UsageError. A name that is no text, as a damaged log may have it, is no key of any memory."""
     return _known(name) if type(name) is str else Principal(name)
+
+
+def _moment(at: str, now: Instant) -> Instant:
+    """When a call was made, as rules are told it. Raises PolicyError."""
+    try:
+        return now._replace(wall_ns=(datetime.fromisoformat(at) - _EPOCH) // timedelta(microseconds=1) * 1000)
+    except (TypeError, ValueError) as error:  # TypeError: without an offset it is no moment
+        raise PolicyError(f"{at[:40]!r} is no time; write it like 2026-01-31T09:30:00Z") from error
 
 
 _known = lru_cache(maxsize=4096)(Principal)  # a log names the same few people over and over

@@ -16,7 +16,7 @@ from gateway.audit.read import read_origin
 from gateway.domain.errors import PolicyError, UsageError
 from gateway.policy.policy_set import PolicySet
 from gateway.policy_tools.dry import DryRun, Verdict
-from gateway.policy_tools.impact import Recorded, read_recorded
+from gateway.policy_tools.impact import Recorded, read_recorded, unanswered
 from gateway.policy_tools.nearest import nearest
 
 Under = Literal["the same policy", "the policy that was applied then", "today's policy, which is another"]
@@ -84,8 +84,8 @@ def explain(past: Past, now: PolicySet, then: PolicySet | None) -> Explanation:
             verdict = run.judge(question)
         except (PolicyError, UsageError) as error:
             return Explanation(past, under, policy.digest, None, str(error), ())
-        if not past.call.argued and verdict.reason not in ("unknown_tool", "not_granted", "deny_rule"):
-            why = "it would pass step 2 now, and its arguments were not recorded"
+        why = unanswered(run, past.call, verdict)
+        if why:
             return Explanation(past, under, policy.digest, None, why, ())
         return Explanation(past, under, policy.digest, verdict, "", nearest(run, question, verdict))
 

@@ -1,8 +1,9 @@
 """What a candidate policy would have decided about calls that really happened: `toolgate policy impact`.
 
-Each recorded call is judged again by the candidate, with the arguments and the facts as they were recorded. What the
-log cannot answer (a masked or personal argument, a fact that was never looked up, a denial for a limit or a fault) is
-counted as undecidable and never guessed.
+Each recorded call is judged again by the candidate, with the arguments, the facts and the time as they were recorded.
+What the log cannot answer (a masked or personal argument, a fact that was never looked up, how many calls a
+conversation had made, what a guard once found, a denial for a limit or a fault) is counted as undecidable and never
+guessed. Limits and budgets of the candidate are not counted: no call is denied for one here.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from gateway.audit.read import read_origin
 from gateway.domain.errors import PolicyError, UsageError
 from gateway.policy.collecting import without_collecting
 from gateway.policy.policy_set import PolicySet
-from gateway.policy_tools.dry import Decision, DryRun, Question
+from gateway.policy_tools.dry import Decision, DryRun, Question, Verdict
 
 # Denials that say something about the policy; the others were about load, limits, grants or faults.
-OF_POLICY: Final = frozenset({"unknown_tool", "not_granted", "deny_rule", "schema", "guard", "rule", "rule_error"})
+OF_POLICY: Final = frozenset(
+    {"unknown_tool", "not_granted", "deny_rule", "schema", "guard", "guard_found", "rule", "rule_error"}
+)
 _OF_ACCESS: Final = frozenset({"unknown_tool", "not_granted", "deny_rule"})  # denied before arguments were looked at
 _COLLECT_EVERY: Final = 5  # batches
 _MOST_CALLS: Final = 10_000  # of one batch
@@ -34,7 +37,7 @@ _ORDER: Final = {("deny", "allow"): 0, ("deny", "escalate"): 1, ("escalate", "al
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recorded:
     """One call as the log has it: what was decided, or would have been by a gateway that only observed.
 
@@ -172,12 +175,9 @@ def _judge(run: DryRun, call: Recorded, wire: bytes, found: Impact) -> None:
     except (PolicyError, UsageError) as error:
         found.undecidable[str(error)] += 1
         return
-    if not call.argued and verdict.reason not in _OF_ACCESS:
-        why = f"{call.question.tool} is now granted to {call.question.principal}; the arguments are not recorded"
+    why = unanswered(run, call, verdict)
+    if why:
         found.undecidable[why] += 1
-        return
-    if verdict.reason == "fact_unavailable":
-        found.undecidable["the candidate asks for a fact that was not recorded"] += 1
         return
     found.judged += 1
     if verdict.decision == call.decision:
@@ -185,6 +185,18 @@ def _judge(run: DryRun, call: Recorded, wire: bytes, found: Impact) -> None:
     else:
         rule = str(verdict.rules[0]) if verdict.rules else call.rule
         found.changes.append(Change(call, verdict.decision, verdict.reason, rule))
+
+
+def unanswered(run: DryRun, call: Recorded, verdict: Verdict) -> str:
+    """What the log would have to say for `verdict` to hold and does not; empty where it says enough."""
+    tool, who = call.question.tool, call.question.principal
+    if not call.argued and verdict.reason not in _OF_ACCESS:
+        return f"{tool} is now granted to {who}; the arguments are not recorded"
+    if verdict.reason == "fact_unavailable":
+        return "the candidate asks for a fact that was not recorded"
+    if call.reason == "guard_found" and verdict.decision != "deny" and run.looks(tool):
+        return f"a guard of {tool} refused what it found then, a file or an address"
+    return ""
 
 
 def _recorded(origin: str, seq: int, record: dict[str, Any], decision: Decision, reason: str) -> Recorded:
@@ -198,6 +210,8 @@ def _recorded(origin: str, seq: int, record: dict[str, Any], decision: Decision,
         conversation=about["conversation"],
         facts=record.get("facts") or {},
         fallback=about.get("parent_id") is not None,
+        calls=None,
+        at=str(record.get("time")),
     )
     described = (record.get("observed") or {}).get("arguments") is not None
     argued = not described and not (record["kind"] == "call.denied" and reason in _OF_ACCESS)

@@ -45,7 +45,7 @@ def nearest(run: DryRun, asked: Question, verdict: Verdict) -> tuple[str, ...]:
             said = verdict.refusal.message if verdict.refusal else ""
             place = _place(run, asked, "parameters") if asked.tool in run.policy.contracts else ""
             found = iter((f"the model sends other arguments. {said}", f"or the schema takes more: {place}"))
-        case "guard":
+        case "guard" | "guard_found":
             said = verdict.refusal.message if verdict.refusal else ""
             found = iter((f"the model sends another value. {said}", f"or the guard takes more: {_guards(run, asked)}"))
         case "rule" | "rule_error":

@@ -200,6 +200,7 @@ def _verdict(run: DryRun, policy: PolicySet, ended: Ended) -> tuple[Decision, st
         calls=ended.calls,
         facts=facts,
         fallback=ctx.fallback,
+        at=ctx.at.rfc3339(),
     )
     try:
         verdict = run.judge(question)
@@ -209,6 +210,8 @@ def _verdict(run: DryRun, policy: PolicySet, ended: Ended) -> tuple[Decision, st
         run.tidy()
     if verdict.reason == "fact_unavailable" or (verdict.decision == "deny" and verdict.reason not in OF_POLICY):
         return None
+    if ended.reason == "guard_found" and verdict.decision != "deny" and run.looks(ended.tool):
+        return None  # a guard refused what it found there, and here it looks at nothing
     if facts and candidate is not None and not _same_question(candidate.contract, verdict.effective, ended.effective):
         return None
     return verdict.decision, verdict.reason, str(verdict.rules[0]) if verdict.rules else ""

@@ -47,6 +47,8 @@ class Case(Document):
     facts: dict[Slug, object] = Field(default_factory=dict)
     left: dict[BudgetName, float] = Field(default_factory=dict, description="What each budget of the call has left.")
     fallback: bool = Field(default=False, description="The gateway calls it, in place of a tool that failed.")
+    calls: int = Field(default=1, ge=1, description="Which call of its conversation it is.")
+    now: Text | None = Field(default=None, description="When it is made, for rules that read `now`.")
     expect: Literal["allow", "deny", "escalate"]
     reason: Slug | None = Field(default=None, description="The reason code of a denial.")
     rule: Slug | None = Field(default=None, description="The rule that decides.")
@@ -169,6 +171,8 @@ def _question(case: Case) -> Question:
         facts=dict(case.facts),
         left=case.left,
         fallback=case.fallback,
+        calls=case.calls,
+        at=case.now,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from gateway.domain.call import ContractRef
@@ -108,6 +108,10 @@ class CompiledContract:
     def fresh(self) -> Callable[[bytes], dict[str, Any]]:
         """Decodes effective bytes for the tool: a new object each time (I1)."""
         return self.schema.fresh
+
+    def holding_nothing(self) -> CompiledContract:
+        """For dry runs, which hold neither locks nor effects: step 4 gives them no names. Nothing is decided by one."""
+        return replace(self, effect_key=(), serialize_by=(), shares=None)
 
     def quotable(self, detail: str) -> str:
         """`detail` for a record, unless it might quote an argument that must not stand there (I10)."""

@@ -19,6 +19,7 @@ from difflib import get_close_matches
 from functools import cache, lru_cache
 from typing import Any, final
 
+import orjson
 from cel_expr_python import cel
 
 from gateway.domain.canonical import Json
@@ -47,13 +48,13 @@ class RuleError(ToolgateError):
 
 @final
 class Scope:
-    """What the rules of one call see. `size` is the number of bytes of arguments and facts, `items` of their parts.
+    """What the rules of one call see. `effective` are the bytes that `args` were decoded from.
 
     Only the variables in `reads` are made: each costs as much as a comparison. A rule that named another would be an
     error, and deny.
     """
 
-    __slots__ = ("activation", "items", "size")
+    __slots__ = ("_effective", "_facts", "activation")
 
     def __init__(
         self,
@@ -63,14 +64,13 @@ class Scope:
         on_behalf_of: Principal | None,
         session: SessionView,
         now: Instant,
+        effective: bytes,
         *,
         reads: frozenset[str],
-        size: int,
-        items: int,
         left: Mapping[str, float] | None = None,
     ) -> None:
-        self.size = size
-        self.items = items
+        self._effective = effective
+        self._facts = facts
         values: dict[str, object] = {}
         if "args" in reads:
             values["args"] = args
@@ -86,6 +86,11 @@ class Scope:
         if "now" in reads:
             values["now"] = _EPOCH + timedelta(microseconds=now.wall_ns // 1000)
         self.activation = _environment().Activation(values)
+
+    def weight(self) -> tuple[int, int]:
+        """Bytes of arguments and facts, and how many parts they may have."""
+        read = self._effective + orjson.dumps(self._facts) if self._facts else self._effective
+        return len(read), read.count(b",") + 1
 
 
 @final
@@ -110,8 +115,9 @@ class CompiledRule:
     def holds(self, scope: Scope) -> bool:
         """True only if the rule is satisfied. Raises RuleError for whatever is neither true nor false."""
         if self._comprehensions:
-            iterations = min(MAX_ITERATIONS, scope.items**self._comprehensions)
-            if iterations * scope.size > MAX_WORK:
+            size, items = scope.weight()
+            iterations = min(MAX_ITERATIONS, items**self._comprehensions)
+            if iterations * size > MAX_WORK:
                 raise RuleError("the arguments and facts are too large for a rule that goes through their items")
         try:
             result = self._expression.eval(scope.activation)

@@ -12,8 +12,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, final
 
-import orjson
-
 from gateway.domain.call import LimitedCall, ParsedCall, ShapedCall, ValidatedCall
 from gateway.domain.canonical import canonical
 from gateway.domain.charge import PLACES, Charge
@@ -135,7 +133,7 @@ class Validate:
             except GuardRefused as refused:
                 return Refusal(
                     Step.VALIDATE,
-                    ReasonCode.GUARD,
+                    refused.reason,
                     refused.message,
                     refused.suggestion,
                     detail=contract.quotable(refused.detail),
@@ -158,6 +156,8 @@ class Validate:
 
         A bound that names what this version does not have cannot be answered, and denies.
         """
+        if not call.ctx.scopes:
+            return ()
         tool = call.contract.name
         line = self._versions.get(tool, (tool,))
         found: list[CompiledRule] = []
@@ -282,7 +282,6 @@ def _by_rules(
     if not contract.rules and not bounds:
         return contract.always
     ctx = call.ctx
-    read = call.effective + orjson.dumps(found) if found else call.effective
     scope = Scope(
         contract.fresh(call.effective),
         found,
@@ -290,9 +289,8 @@ def _by_rules(
         ctx.on_behalf_of,
         session,
         ctx.at,
+        call.effective,
         reads=_reads(contract, bounds),
-        size=len(read),
-        items=read.count(b",") + 1,
         left=left,
     )
     obligations = list(contract.always)

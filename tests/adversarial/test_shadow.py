@@ -20,6 +20,11 @@ from gateway.policy_tools.dry import DryRun
 from tests.adversarial.observing import PERMITTED, SECRET, log_text, pay
 from tests.support import ANA, ORIGIN, Tool, one, policies_for, reason, records, result, tool, vote, write_policies
 
+
+def read(path: str) -> str:
+    return str(path)
+
+
 SMALL = {"id": "small", "require": "args.cents <= 100", "tell_model": "Too much.", "tell_people": "over 1.00"}
 
 
@@ -28,7 +33,7 @@ def beside(base: Path, active: Tool, candidate: Tool | None, *, mode: bool = Fal
     """A gateway with one tool, and a candidate with its own contract for it."""
     policies_for(base, active, **more)
     if candidate is not None:
-        write_policies(base / "candidate", [candidate])
+        write_policies(base / "candidate", [candidate], settings=more.get("settings"))
     where = {"home": base / "home", "origin": ORIGIN, "shadow": base / "candidate"}
     with Gateway.from_policies(base / "policies", observe=mode, **where) as gateway:
         if active.fn is not None:
@@ -87,6 +92,18 @@ def test_a_fact_that_the_call_does_not_hold_is_never_guessed(tmp_path: Path) -> 
         gateway._beside.close()  # type: ignore[union-attr]
         assert gateway._beside.tally.undecidable == 1  # type: ignore[union-attr]
     assert (asked, differences(tmp_path)) == ([], [])
+
+
+def test_what_a_guard_found_is_never_guessed(tmp_path: Path) -> None:
+    """The candidate opens no file of yours, so it cannot say that there is one."""
+    guarded = tool(read, guards={"path": {"kind": "path", "root": "files"}})
+    (tmp_path / "files").mkdir()
+    with beside(tmp_path, guarded, guarded, settings={"roots": {"files": str(tmp_path / "files")}}) as gateway:
+        assert reason(one(gateway.session(ANA), "read", path="none.txt")) == "guard_found"
+        assert reason(one(gateway.session(ANA), "read", path="../none.txt")) == "guard"
+        gateway._beside.close()  # type: ignore[union-attr]
+        tally = gateway._beside.tally  # type: ignore[union-attr]
+    assert (tally.judged, tally.undecidable, differences(tmp_path)) == (1, 1, [])
 
 
 def test_a_fact_that_repeats_a_secret_is_never_guessed(tmp_path: Path) -> None:

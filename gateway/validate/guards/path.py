@@ -38,7 +38,8 @@ class PathCheck:
         try:
             return open_file(self._root, path, self._max_bytes, self._open_beneath)
         except (OSError, ValueError) as error:  # absent, not yours, a link, too large: one answer (I7)
-            raise GuardRefused(f"{name}: there is no such file to read.", _PLAIN_PATH, f"{name}: {error}") from error
+            why = f"{name}: {error}"
+            raise GuardRefused(f"{name}: there is no such file to read.", _PLAIN_PATH, why, found=True) from error
 
 
 def _plain_path(name: str, value: object) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.domain.decision import ReasonCode
 from gateway.domain.errors import ToolgateError
 
 
 class GuardRefused(ToolgateError):
-    """The argument may not be used. `message` and `suggestion` are for the model, `detail` for the record."""
+    """The argument may not be used. `message` and `suggestion` are for the model, `detail` for the record.
 
-    def __init__(self, message: str, suggestion: str, detail: str = "") -> None:
+    `found`: refused for what it led to at that moment (a file, an address), and not for how it is written.
+    """
+
+    def __init__(self, message: str, suggestion: str, detail: str = "", *, found: bool = False) -> None:
         super().__init__(detail or message)
         self.message = message
         self.suggestion = suggestion
         self.detail = detail
+        self.reason = ReasonCode.GUARD_FOUND if found else ReasonCode.GUARD
 
 
 Check = Callable[[str, object], object]

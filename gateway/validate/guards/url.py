@@ -74,11 +74,12 @@ class UrlCheck:
             found = [spelled.literal] if spelled.literal is not None else self._network.resolve(spelled.host)
         except (OSError, UnicodeError) as error:
             detail = f"{name}: {spelled.host} has no address: {error}"
-            raise GuardRefused(f"{name}: that host cannot be asked.", _NOT_THERE, detail) from error
+            raise GuardRefused(f"{name}: that host cannot be asked.", _NOT_THERE, detail, found=True) from error
         inside = [address for address in found if not is_public(address)]
         if inside or not found:  # one answer: what names exist inside is nobody's business (I7)
             detail = f"{name}: {spelled.host} is {', '.join(map(str, inside)) or 'nowhere'}, not a public address"
-            raise GuardRefused(f"{name}: that host cannot be asked.", _NOT_THERE, detail)
+            found_there = spelled.literal is None
+            raise GuardRefused(f"{name}: that host cannot be asked.", _NOT_THERE, detail, found=found_there)
         return tuple(found)
 
 

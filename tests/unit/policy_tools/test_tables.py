@@ -17,6 +17,7 @@ from gateway.policy.loader import load
 from gateway.policy_tools.dry import DryRun, Question
 from gateway.policy_tools.present import junit_xml, report_as_json, verdict_as_json
 from gateway.policy_tools.tables import Report, read_tables, run_tables
+from tests.support import tool, write_policies
 
 SHIPPED = Path(__file__).parents[3] / "policies"
 REFUND = {"order_id": "A-1001", "amount_cents": 4000, "reason": "damaged"}
@@ -43,6 +44,24 @@ def test_the_shipped_policy_is_covered_whole() -> None:
     assert [result.problem for result in report.results if result.problem] == []
     assert report.unmet_rules == ()
     assert report.unmet_grants == ()
+
+
+def test_a_case_says_when_and_after_how_many_calls(tmp_path: Path) -> None:
+    open_ = 'now.getHours("UTC") < 17'
+    rules = [{"id": "open", "require": open_, "tell_model": "Closed."}]
+    rules += [{"id": "few", "require": "session.calls <= 2", "tell_model": "Enough."}]
+    write_policies(tmp_path, [tool(name="ring", rules=rules)])
+    by_day = {"principal": "ana", "call": {"tool": "ring"}, "now": "2026-01-31T09:30:00+01:00"}
+    cases = [
+        {"name": "by day", **by_day, "expect": "allow"},
+        {"name": "at night", **by_day, "now": "2026-01-31T23:30:00Z", "expect": "deny", "rule": "open"},
+        {"name": "the third", **by_day, "calls": 3, "expect": "deny", "rule": "few"},
+        {"name": "some time", **by_day, "now": "at noon", "expect": "allow"},
+    ]
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "ring.yaml").write_text(json.dumps({"table": "ring", "cases": cases}))
+    problems = [result.problem for result in run(tmp_path).results]
+    assert problems == ["", "", "", "'at noon' is no time; write it like 2026-01-31T09:30:00Z"]
 
 
 def asked(policies: Path, *more: str) -> Any:

@@ -25,7 +25,7 @@ def scope(
     reads: frozenset[str] = EVERYTHING,
 ) -> Scope:
     facts = {"order": {"left": 200, "owner": "alice"}}
-    return Scope(args, facts, Principal("alice"), behalf, session, AT, reads=reads, size=100, items=10)
+    return Scope(args, facts, Principal("alice"), behalf, session, AT, b"{}", reads=reads)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_rule_is_thread_safe() -> None:
 
 def test_a_rule_over_many_items_is_bounded_before_it_runs() -> None:
     rule = CompiledRule("args.list.all(x, x > 0)")
-    huge = Scope(ARGS, {}, Principal("alice"), None, SESSION, AT, reads=EVERYTHING, size=10**6, items=10**5)
+    huge = Scope(ARGS, {}, Principal("alice"), None, SESSION, AT, b"," * 10**6, reads=EVERYTHING)
     with pytest.raises(RuleError, match="too large"):
         rule.holds(huge)
     assert CompiledRule("args.list.size() == 2").holds(huge)

@@ -227,7 +227,7 @@ def test_both_ways_of_waiting(tmp_path: Path) -> None:
         world.validate.close(passed(judged))
         world.validate.close(passed(judged))
         assert opened.closed
-    assert refused(asyncio.run(world.judge_async({"path": "b.txt"}))).reason is ReasonCode.GUARD
+    assert refused(asyncio.run(world.judge_async({"path": "b.txt"}))).reason is ReasonCode.GUARD_FOUND
 
 
 @pytest.mark.parametrize(
