@@ -307,7 +307,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
             compiled,
             runtime.keys.digest,
             runtime.facts,
-            spell=lambda account: runtime.keys.spellings(account, domain=b"budget"),
+            spell=runtime.keys.spellings,
             ledger=BudgetLedger(runtime.database, runtime.clock),
             lines=versions,
         ),

@@ -1,12 +1,14 @@
 """Effect keys: what an unknown outcome holds, in every session and process (I5, C130).
 
 Guarantee: at most one call holds a key; a key changes hands only by compare-and-set on the generation that the call
-read before its facts, so two calls that saw the same facts cannot both act (I13). Every function runs in a transaction
-of the caller's.
+read before its facts, so two calls that saw the same facts cannot both act (I13). One thing has a spelling for each
+digest key of the deployment, and is held in all of them: a rotated key lets go of nothing, and a process that does not
+know the newest key meets the others. Every function runs in a transaction of the caller's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -55,8 +57,18 @@ def read(connection: Connection, key: str) -> Effect:
     return Effect(key, row.generation, row.state, holder)
 
 
-def take(connection: Connection, key: str, generation: int, holder: Holder) -> bool:
-    """Hold a free key. False if anybody acted on it since `generation` was read."""
+def generation(found: Iterable[Effect]) -> int:
+    """Of one thing in all its spellings: each only ever grows, so their sum tells whether any of them did."""
+    return sum(each.generation for each in found)
+
+
+def take(connection: Connection, keys: Sequence[str], seen: int, holder: Holder) -> bool:
+    """Hold a free thing. False if anybody acted on it since its generation was `seen`: then undo what was begun."""
+    found = [read(connection, key) for key in keys]
+    return generation(found) == seen and all(_take(connection, each.key, each.generation, holder) for each in found)
+
+
+def _take(connection: Connection, key: str, generation: int, holder: Holder) -> bool:
     held = {
         "state": HELD,
         "holder_origin": holder.origin,

@@ -145,13 +145,13 @@ class Clear:
 
     async def generation(self, shaped: ShapedCall, waits: Waits) -> int | Refusal:
         """The generation of the call's effect key, to be read before its facts; 0 without I/O where it has none."""
-        key = shaped.effect_key
-        if key is None:
+        if not shaped.effect_keys:
             return 0
-        effect = await waits.blocking(lambda: self._store.effect(key))
-        if effect.state == effects.UNKNOWN:
+        found = await waits.blocking(lambda: self._store.effects(shaped.effect_keys))
+        states = {each.state for each in found}
+        if effects.UNKNOWN in states:
             return refusals.effect_held()
-        return refusals.busy() if effect.state == effects.HELD else effect.generation
+        return refusals.busy() if effects.HELD in states else effects.generation(found)
 
     async def park(self, draft: Draft, waits: Waits) -> Parked | Refusal:
         """Make the request durable. Call it once the draft's event is durable in the log."""
@@ -370,6 +370,6 @@ class Clear:
         self._store.finish(holder, state, sealed)
 
 
-def _effect(call: ValidatedCall) -> tuple[str, int] | None:
-    key = call.shaped.effect_key
-    return None if key is None else (key, call.effect_generation)
+def _effect(call: ValidatedCall) -> tuple[tuple[str, ...], int] | None:
+    keys = call.shaped.effect_keys
+    return (keys, call.effect_generation) if keys else None

@@ -94,9 +94,10 @@ class RequestStore:
             found = select(REQUESTS).where(REQUESTS.c.conversation == conversation, REQUESTS.c.state == PENDING)
             return tuple(_stored(row) for row in connection.execute(found))
 
-    def effect(self, key: str) -> Effect:
+    def effects(self, keys: Sequence[str]) -> tuple[Effect, ...]:
+        """One thing in all its spellings."""
         with self.database.read() as connection:
-            return effects.read(connection, key)
+            return tuple(effects.read(connection, key) for key in keys)
 
     def exceeded(self, charges: Sequence[Charge], now: Instant) -> Exceeded | None:
         """The first charge that would not fit now. Reserves nothing: waiting for a person holds nothing (I13)."""
@@ -198,11 +199,11 @@ class RequestStore:
         self,
         holder: Holder,
         digest: str | None,
-        effect: tuple[str, int] | None,
+        effect: tuple[Sequence[str], int] | None,
         charges: Sequence[Charge] = (),
         now: Instant | None = None,
     ) -> str | Exceeded | None:
-        """Claim the request `holder.request_id` (of that digest), an effect key (at that generation), and `charges`.
+        """Claim the request `holder.request_id` (of that digest), an effect (at that generation), and `charges`.
 
         One transaction: all of it or nothing. None if it was claimed, else what was lost: `effect`, `request`, or the
         charge that does not fit. `now` is needed where there are charges.

@@ -153,8 +153,9 @@ class LimitedCall:
 class ShapedCall:
     """The arguments satisfy the contract's schema; `effective` is their one canonical spelling (I1).
 
-    `serialize_key` is the in-process lock to hold until release, `effect_key` what an `unknown` outcome holds.
-    Both are keyed digests, so neither reveals a value.
+    `serialize_key` is the in-process lock to hold until release. `effect_keys` are what an `unknown` outcome holds: one
+    thing, spelled with each digest key of the deployment, the current one first, so that a rotated key lets go of
+    nothing. All are keyed digests, so none reveals a value.
     """
 
     ctx: CallContext
@@ -164,7 +165,12 @@ class ShapedCall:
     digest: str
     masked: bytes
     serialize_key: str | None
-    effect_key: str | None
+    effect_keys: tuple[str, ...]
+
+    @property
+    def effect_key(self) -> str | None:
+        """As records name it; None where the contract names no effect."""
+        return self.effect_keys[0] if self.effect_keys else None
 
 
 @final

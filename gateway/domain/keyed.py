@@ -22,6 +22,12 @@ class Digests(Protocol):
     def digest(self, data: bytes, *, domain: bytes = b"") -> str: ...
 
 
+class Spellings(Protocol):
+    """The same under every key of the deployment, the current one first: a rotated key forgets nothing."""
+
+    def __call__(self, data: bytes, *, domain: bytes) -> tuple[str, ...]: ...
+
+
 @final
 class DigestKey:
     """One deployment key. `digest` gives `hmac-sha256:<key id>:<64 hex digits>`.

@@ -17,12 +17,12 @@ from gateway.domain.canonical import canonical
 from gateway.domain.charge import PLACES, Charge
 from gateway.domain.decision import Obligation, ReasonCode, Refusal, Step
 from gateway.domain.errors import PolicyError, StateUnavailable, UsageError
-from gateway.domain.keyed import Digests
+from gateway.domain.keyed import Digests, Spellings
 from gateway.domain.scope import Scope as TaskScope
 from gateway.domain.session_view import SessionView
 from gateway.domain.waits import Waits
 from gateway.validate import guards
-from gateway.validate.charges import CannotCharge, Ledger, Spell
+from gateway.validate.charges import CannotCharge, Ledger
 from gateway.validate.contract import CompiledContract, ContractRule
 from gateway.validate.described import described
 from gateway.validate.facts import FactContext, Facts, FactUnavailable
@@ -48,18 +48,18 @@ class Validate:
         key: Digests,
         facts: Facts | None = None,
         *,
-        spell: Spell | None = None,
+        spell: Spellings | None = None,
         ledger: Ledger | None = None,
         lines: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
-        """`spell` gives the digests of an account under every key, `ledger` what is left; without one none can say.
+        """`spell` gives digests under every key of the deployment, `ledger` what is left; without one none can say.
 
         `lines` gives for a tool that replaces others it and them: a scope that bounds one version bounds them all.
         """
         self._compiled = compiled
         self._key = key
         self._facts = facts if facts is not None else Facts()
-        self._spell = spell if spell is not None else lambda account: (key.digest(account, domain=b"budget"),)
+        self._spell = spell if spell is not None else lambda data, *, domain: (key.digest(data, domain=domain),)
         self._ledger = ledger
         self._versions = _families(lines or {})
 
@@ -87,8 +87,12 @@ class Validate:
             self._masked(contract, value, effective, simple=simple),
             self._session(call, contract.shares)
             if contract.shares is not None
-            else self._name(contract.serialize_by, value, b"serialize", simple=simple),
-            self._name(contract.effect_key, value, b"effect", simple=simple),
+            else self._key.digest(_named(contract.serialize_by, value, simple=simple), domain=b"serialize")
+            if contract.serialize_by
+            else None,
+            self._spell(_named(contract.effect_key, value, simple=simple), domain=b"effect")
+            if contract.effect_key
+            else (),
         )
 
     def _session(self, call: LimitedCall, shares: str) -> str:
@@ -117,7 +121,7 @@ class Validate:
         uncountable: Refusal | None = None  # told only to whom no rule says no: what is nobody's is not yours (C131)
         if contract.charges:
             try:
-                charges = contract.charges.of(call.ctx, session, contract.fresh(call.effective), found, self._spell)
+                charges = contract.charges.of(call.ctx, session, contract.fresh(call.effective), found, self._account)
             except CannotCharge as fault:
                 uncountable, left = _uncountable(fault, told), None
             if uncountable is None and "left" in _reads(contract, bounds):
@@ -229,11 +233,13 @@ class Validate:
         }
         return canonical(shown, simple=simple)
 
-    def _name(self, names: tuple[str, ...], value: dict[str, Any], domain: bytes, *, simple: bool) -> str | None:
-        """The keyed digest that stands for the thing these parameters name. Not by tool: tools share a thing."""
-        if not names:
-            return None
-        return self._key.digest(canonical([[name, value[name]] for name in names], simple=simple), domain=domain)
+    def _account(self, account: bytes) -> tuple[str, ...]:
+        return self._spell(account, domain=b"budget")
+
+
+def _named(names: tuple[str, ...], value: dict[str, Any], *, simple: bool) -> bytes:
+    """The thing these parameters name, to be digested. Not by tool: tools share a thing."""
+    return canonical([[name, value[name]] for name in names], simple=simple)
 
 
 _TOO_LARGE = Refusal(

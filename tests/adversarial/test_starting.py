@@ -7,6 +7,7 @@ forgotten it.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +15,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import Parked, Released, Unknown
+from gateway import Gateway, Parked, Released, Unknown
 from gateway.audit.errors import LogDamaged
 from gateway.audit.read import read_origin
+from gateway.domain.call import Outcome
+from gateway.domain.decision import ReasonCode
+from gateway.keys import Keys
 from gateway.office import calls_in
 from gateway.settings import locate
 from tests.support import ANA, Tool, gateway_with, one, open_gateway, reason, records, tool, vote
@@ -171,3 +175,43 @@ def test_c125_what_a_start_reads_and_what_people_read_agree(tmp_path: Path, monk
     assert {(each, call.seq, call.outcome) for each, call in ledger.calls.items()} == {
         (doubt.call_id, doubt.seq, "unknown")
     }
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["kept", "restored"])
+def test_c147_a_rotated_digest_key_lets_go_of_no_effect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten: bool
+) -> None:
+    _in_doubt_long_ago(tmp_path, monkeypatch)
+    Keys.open(tmp_path / "home" / "keys" / "deployment").rotate()
+    if forgotten:
+        _forget(tmp_path)
+    with open_gateway(tmp_path, _pay()) as gateway:
+        session = gateway.session(ANA)
+        assert reason(one(session, "pay", order="A")) is ReasonCode.EFFECT_HELD
+        assert isinstance(one(session, "pay", order="B-1"), Released)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_c147_a_process_that_knows_an_older_key_meets_one_that_knows_the_newest(
+    tmp_path: Path, newest_first: bool
+) -> None:
+    met: list[Outcome] = []
+    meanwhile: list[Gateway] = []
+
+    def pay(order: str) -> str:
+        if meanwhile:
+            other = meanwhile.pop()
+            asking = threading.Thread(target=lambda: met.append(one(other.session(ANA), "pay", order=order)))
+            asking.start()  # a thread of its own: another caller, and no nested call
+            asking.join()
+        return "paid"
+
+    paying = tool(pay, effect="external", effect_key=["order"], execution={"inline": True})
+    with gateway_with(tmp_path, paying) as old:
+        Keys.open(tmp_path / "home" / "keys" / "deployment").rotate()
+        with open_gateway(tmp_path, paying, origin="newest") as new:
+            first, second = (new, old) if newest_first else (old, new)
+            meanwhile.append(second)
+            assert isinstance(one(first.session(ANA), "pay", order="A"), Released)
+            assert isinstance(one(second.session(ANA), "pay", order="A"), Released)
+    assert [reason(each) for each in met] == [ReasonCode.BUSY]

@@ -129,7 +129,7 @@ class Clearing(RuleBasedStateMachine):
     def redeem(
         self, request_id: str, arguments: Mapping[str, object], stale: bool
     ) -> ClearedCall | MultipleResults[ClearedCall]:
-        effect = self.world.store.effect(KEY)
+        effect = self.world.store.effects((KEY,))[0]
         call = self.world.call(
             arguments,
             request_id=request_id,
@@ -211,7 +211,7 @@ class Clearing(RuleBasedStateMachine):
     @invariant()
     def an_unknown_goes_on_holding(self) -> None:
         if hasattr(self, "unknown") and self.unknown:
-            assert self.world.store.effect(KEY).state == "unknown"
+            assert self.world.store.effects((KEY,))[0].state == "unknown"
 
 
 TestClearing = Clearing.TestCase

@@ -30,7 +30,7 @@ def test_c073_claim_without_intent_never_ran(world: World) -> None:
     request_id, cleared = crashed(world)
     assert reconcile(world.store, world.origin, {}).burnt == (cleared.ctx.id,)
     assert world.state_of(request_id) == "burnt"
-    assert world.store.effect(KEY).state == "free"
+    assert world.store.effects((KEY,))[0].state == "free"
     result = world.redeem(request_id)
     assert isinstance(result, Refusal)
     assert result.reason is ReasonCode.GRANT_SPENT
@@ -41,7 +41,7 @@ def test_c073_intent_without_outcome_is_unknown_and_holds(world: World, outcome:
     request_id, cleared = crashed(world)
     assert reconcile(world.store, world.origin, intent(cleared, outcome)).unknown == (cleared.ctx.id,)
     assert world.state_of(request_id) == "unknown"
-    assert world.store.effect(KEY).state == "unknown"
+    assert world.store.effects((KEY,))[0].state == "unknown"
 
 
 @pytest.mark.parametrize("outcome", ["released", "failed"])
@@ -49,14 +49,14 @@ def test_c073_an_outcome_means_done(world: World, outcome: str) -> None:
     request_id, cleared = crashed(world)
     assert reconcile(world.store, world.origin, intent(cleared, outcome)).done == (cleared.ctx.id,)
     assert world.state_of(request_id) == "done"
-    assert world.store.effect(KEY).generation == 1
+    assert world.store.effects((KEY,))[0].generation == 1
 
 
 def test_an_effect_held_without_a_grant_is_reconciled_too(world: World) -> None:
     cleared = world.clear_call(world.call(obligations=(), effect_key=KEY))
     assert isinstance(cleared, ClearedCall)
     assert reconcile(world.store, world.origin, intent(cleared, None)).unknown == (cleared.ctx.id,)
-    assert world.store.effect(KEY).state == "unknown"
+    assert world.store.effects((KEY,))[0].state == "unknown"
 
 
 def test_reconciling_twice_changes_nothing_the_second_time(world: World) -> None:
@@ -82,9 +82,9 @@ def test_c127_c130_a_restored_database_is_told_what_it_forgot(world: World) -> N
     assert isinstance(cleared, ClearedCall)
     again = world.restored(kept)
     (world.folder / "spent" / request_id).unlink()  # should the markers be lost too, the log still knows
-    assert again.store.effect(KEY).state == "free"
+    assert again.store.effects((KEY,))[0].state == "free"
     reconcile(again.store, again.origin, intent(cleared, None))
-    assert again.store.effect(KEY).state == "unknown"
+    assert again.store.effects((KEY,))[0].state == "unknown"
     assert again.state_of(request_id) == "unknown"
     assert again.store.markers.spent(request_id)
 
@@ -97,7 +97,7 @@ def test_settling(world: World, finding: str, state: str, effect: str) -> None:
     request_id, cleared = crashed(world)
     world.finish(cleared, "unknown", None)
     assert settle(world.store, cleared.ctx.id, finding)  # type: ignore[arg-type]
-    assert (world.state_of(request_id), world.store.effect(KEY).state) == (state, effect)
+    assert (world.state_of(request_id), world.store.effects((KEY,))[0].state) == (state, effect)
 
 
 def test_settling_what_is_not_unknown_does_nothing(world: World) -> None:
@@ -112,4 +112,4 @@ def test_a_finding_in_the_log_counts_though_the_process_died_before_the_database
     world.finish(cleared, "unknown", None)
     reconcile(world.store, world.origin, intent(cleared, None, settled="did_not_happen"))
     assert world.state_of(request_id) == "burnt"
-    assert world.store.effect(KEY).state == "free"
+    assert world.store.effects((KEY,))[0].state == "free"

@@ -180,7 +180,7 @@ def test_a_grant_that_never_ran_is_burnt_and_frees_its_effect_key(world: World) 
     world.vote(request_id)
     world.finish(cleared(world.redeem(request_id, effect_key="k")), "burnt", None)
     assert world.state_of(request_id) == "burnt"
-    assert world.store.effect("k").state == "free"
+    assert world.store.effects(("k",))[0].state == "free"
     assert reason(world.redeem(request_id)) is ReasonCode.GRANT_SPENT
 
 

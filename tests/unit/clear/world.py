@@ -152,7 +152,9 @@ class World:
         parsed = ParsedCall(ctx, tool, dict(arguments), False, wire, "wire")
         limited = LimitedCall(ctx, parsed, AuthorizedCall(ctx, parsed, ref, Provenance("policy.csv", 3)), 1, ())
         digest = self.keys.digest.digest(effective)
-        shaped = ShapedCall(ctx, limited, ref, effective, digest, masked, None, effect_key)
+        shaped = ShapedCall(
+            ctx, limited, ref, effective, digest, masked, None, () if effect_key is None else (effect_key,)
+        )
         known: dict[str, object] = {"order_total": 300.5} if facts is None else dict(facts)
         return ValidatedCall(ctx, shaped, ref, known, obligations, {}, generation, charges)
 
