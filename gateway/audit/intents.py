@@ -15,6 +15,7 @@ from gateway.audit.errors import LogDamaged
 from gateway.audit.progress import Meter, Tell
 from gateway.audit.read import read_origin
 from gateway.audit.segment import Place
+from gateway.domain.errors import SettingsError
 
 _ABOUT = (b'"kind":"call.intent"', b'"kind":"call.outcome"', b'"kind":"call.settled"')
 _Finding = tuple[str, tuple[str, int]]
@@ -115,6 +116,14 @@ def origins_in(audit_root: Path) -> tuple[str, ...]:
     if not audit_root.is_dir():
         return ()
     return tuple(sorted(path.name for path in audit_root.iterdir() if path.is_dir()))
+
+
+def origins_of_log(audit_root: Path) -> tuple[str, ...]:
+    """`origins_in`, where there is a log. Raises SettingsError: where nothing can be read, nothing was "not found"."""
+    origins = origins_in(audit_root)
+    if not any(any((audit_root / origin).glob("*.jsonl")) for origin in origins):
+        raise SettingsError(f"there is no audit log in {audit_root}: name the deployment's folder with --home")
+    return origins
 
 
 def _intent(origin: str, seq: int, record: dict[str, Any]) -> LoggedCall:

@@ -161,7 +161,10 @@ def _print(view: RequestView) -> None:
     behalf = f" on behalf of {view.on_behalf_of}" if view.on_behalf_of else ""
     typer.echo(f"  asked by {view.principal}{behalf}, conversation {view.conversation}")
     typer.echo(f"  {view.created} until {view.expires}")
-    typer.echo(styled("  what the model asks for (its own words, not checked beyond the rules):", "dim"))
+    if view.obligations:
+        typer.echo(styled("  what the model asks for (its own words, not checked beyond the rules):", "dim"))
+    else:
+        typer.echo(styled(f"  what was asked for is kept here no more: toolgate audit call {view.id}", "dim"))
     for argument in view.arguments:
         mark = " <- who, where or how much" if argument.authority else ""
         typer.echo(f"    {argument.name} = {argument.value}{mark}")

@@ -48,7 +48,10 @@ def status(policies: Policies = DEFAULT_POLICIES, home: Root = None, as_json: Js
     if as_json:
         print_json(asdict(found))
         return
-    if found.lock is None:
+    if found.lock is None and found.epoch is not None:
+        typer.echo(styled(f"{found.epoch} is in force, and {policies} has no lock", "bad"))
+        typer.echo("  until `toolgate policy apply` writes one, gateways refuse every call; or name another --policies")
+    elif found.lock is None:
         typer.echo("no policy was ever applied here: what stands in the folder counts at each start")
     else:
         typer.echo(f"applied {found.lock.digest}\n  by {safe(found.lock.applied_by)} at {safe(found.lock.applied_at)}")
@@ -142,8 +145,11 @@ def schema(
     policies: Policies = DEFAULT_POLICIES,
 ) -> None:
     """Write the JSON Schema of each document, so that editors complete and check policy files."""
+    from gateway.policy.folder import must_exist
     from gateway.policy_tools.schemas import FOLDER, modeline, write_schemas
 
+    if folder is None:
+        must_exist(policies)
     for path in write_schemas(folder or policies / FOLDER):
         typer.echo(f"wrote {path}")
     typer.echo(f"first line of a file in tools/: {modeline('contract', deep=True)}")

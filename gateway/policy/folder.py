@@ -28,18 +28,23 @@ _LOOKS_LIKE_POLICY = (".yaml", ".yml", ".csv", ".conf", ".json")
 _MAX_BYTES = MAX_POLICY_BYTES  # each reader has a smaller cap of its own
 
 
-def read_folder(path: str | Path) -> dict[str, bytes]:
-    """Every policy file beneath `path` by its name (`tools/send_email.yaml`), sorted. Raises PolicyErrors."""
-    errors: dict[str, PolicyError] = {}
-    files: dict[str, bytes] = {}
-    before: dict[str, tuple[int, ...]] = {}
+def must_exist(path: str | Path) -> None:
+    """Raise PolicyErrors where there is nothing at `path`; whatever else may be wrong with it, reading it says."""
     try:
         os.lstat(path)
     except FileNotFoundError:
         message = "there is no such folder. `toolgate init` writes one to start from; --policies names another"
         raise PolicyErrors((PolicyError(message, file=str(path)),)) from None
     except OSError:
-        pass  # the next step says what is wrong with it
+        pass  # reading it says what is wrong with it
+
+
+def read_folder(path: str | Path) -> dict[str, bytes]:
+    """Every policy file beneath `path` by its name (`tools/send_email.yaml`), sorted. Raises PolicyErrors."""
+    errors: dict[str, PolicyError] = {}
+    files: dict[str, bytes] = {}
+    before: dict[str, tuple[int, ...]] = {}
+    must_exist(path)
     try:
         custody = Custody(Path(path))
         names = _names(custody)

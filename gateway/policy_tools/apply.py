@@ -18,6 +18,7 @@ from gateway.authorize.casbin_oracle import checked_grants
 from gateway.clock import SystemClock
 from gateway.domain.event import PolicyApplied
 from gateway.office import Office
+from gateway.policy.folder import must_exist
 from gateway.policy.loader import load
 from gateway.policy.lock import Lock, read_lock, write_lock
 from gateway.policy.policy_set import PolicySet
@@ -82,7 +83,8 @@ def apply(office: Office, path: Path, found: PolicySet, by: str, say: Callable[[
 
 
 def status(office: Office, path: Path) -> Status:
-    """What was applied, what the files say now, and what each live gateway runs."""
+    """What was applied, what the files say now, and what each live gateway runs. Raises PolicyErrors."""
+    must_exist(path)
     epoch = PolicyEpoch(office.database, SystemClock())
     lock = read_lock(path)
     edited = lock is not None and load(path, locked=False).digest != lock.digest

@@ -113,7 +113,7 @@ class Verdict:
         if self.effective is not None:
             found.append(Passed("4 validate", f"schema: {self.effective.decode()}"))
         if self.refusal is None:
-            found += [Passed("4 validate", str(rule.source)) for rule in self.asked]
+            found += [Passed("4 validate", str(rule.source)) for rule in self.asked if rule.source not in self.rules]
         return tuple(found)
 
 

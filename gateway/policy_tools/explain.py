@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
-from gateway.audit.intents import origins_in
+from gateway.audit.intents import origins_of_log
 from gateway.audit.read import read_origin
 from gateway.domain.errors import PolicyError, UsageError
 from gateway.policy.policy_set import PolicySet
@@ -57,7 +57,7 @@ class Explanation:
 def find(audit_root: Path, named: str) -> Past | None:
     """The call with this id, or the one that was parked under this request id; None if no log here has it."""
     mark = f'"{named}"'.encode()
-    for origin in origins_in(audit_root):
+    for origin in origins_of_log(audit_root):
         for stored in read_origin(audit_root, origin, marks=(mark,)):
             if stored.record is None:
                 continue

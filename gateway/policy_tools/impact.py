@@ -17,7 +17,7 @@ from typing import Any, Final, final
 
 import orjson
 
-from gateway.audit.intents import origins_in
+from gateway.audit.intents import origins_of_log
 from gateway.audit.read import read_origin
 from gateway.domain.errors import PolicyError, UsageError
 from gateway.policy.collecting import without_collecting
@@ -103,7 +103,7 @@ def _who(call: Recorded) -> str:
 
 def recorded_calls(audit_root: Path) -> Iterator[Recorded]:
     """Every call that was decided, in every origin, once: by its intent, its denial, or its request for approval."""
-    for origin in origins_in(audit_root):
+    for origin in origins_of_log(audit_root):
         asked: set[str] = set()
         for stored in read_origin(audit_root, origin, marks=_DECIDED):
             call = read_recorded(origin, stored.seq, stored.record) if stored.record is not None else None

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.audit.intents import origins_in
+from gateway.audit.intents import origins_of_log
 from gateway.audit.read import read_origin
 from gateway.domain.errors import UsageError
 from gateway.policy.casbin_files import can_be_written
@@ -28,7 +28,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9 ._@:/+-]{1,128}")  # texts that CEL and 
 
 def seen_in(audit_root: Path) -> Iterator[Seen]:
     """The calls in every origin of the log that ran, observed ones too; what was refused is no example."""
-    for origin in origins_in(audit_root):
+    for origin in origins_of_log(audit_root):
         for stored in read_origin(audit_root, origin):
             record = stored.record
             if record is None or record.get("kind") != "call.intent" or record["attempt"] != 1:

@@ -131,6 +131,16 @@ def test_what_does_not_match_the_lock_is_never_loaded(gateway: Gateway, policies
     assert "one" in shown
 
 
+def test_status_without_the_lock_or_the_folder_says_so(gateway: Gateway, policies: Path) -> None:
+    assert apply(policies).returncode == 0
+    (policies / "policy.lock").unlink()
+    shown = toolgate("policy", "status", "--policies", str(policies)).stdout
+    assert f"{gateway.policy_digest} is in force, and {policies} has no lock" in shown
+    mistyped = toolgate("policy", "status", "--policies", str(policies.with_name("polices")))
+    assert (mistyped.returncode, mistyped.stdout) == (2, "")
+    assert "there is no such folder" in mistyped.stderr
+
+
 def test_a_worker_that_cannot_follow_refuses_every_call(gateway: Gateway, policies: Path) -> None:
     contract = CONTRACT.format(tool="echo").replace("text: {type: string}", "words: {type: string}")
     (policies / "tools" / "echo.yaml").write_text(contract.replace("[text]", "[words]"))

@@ -181,6 +181,15 @@ def test_a_parked_call_is_found_by_its_request_too(policies: Path, log: dict[str
     assert by_call["recorded"]["rule"] == "tools/initiate_refund.yaml:30 (large_refund)"
 
 
+def test_a_rule_that_asks_for_a_person_is_not_said_to_be_passed() -> None:
+    with DryRun(load(SHIPPED)) as run:
+        verdict = run.judge(refund(amount_cents=12000))
+    assert verdict.decision == "escalate"
+    assert verdict.rules
+    assert not {str(rule) for rule in verdict.rules} & {each.why for each in verdict.passed}
+    assert "tools/initiate_refund.yaml:25 (within_rest)" in {each.why for each in verdict.passed}
+
+
 def test_a_policy_that_has_changed_since_is_said_by_digest(policies: Path, log: dict[str, str], tmp_path: Path) -> None:
     then = load(policies).digest
     edit(

@@ -7,8 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from gateway import Gateway, Principal, ToolCall
+from gateway import Gateway, Principal, SettingsError, ToolCall
+from gateway.cli.app import app
 from gateway.policy.loader import load
 from gateway.policy_tools import impact as module
 from gateway.policy_tools.impact import Impact, impact, recorded_calls
@@ -52,6 +54,26 @@ def audit(policies: Path, tmp_path: Path) -> Path:
         ask(6, "initiate_refund", '{"order_id":"A-1003","amount_cents":"all of it","reason":"late"}')
         ask(7, "drop_tables", "{}")
     return home / "audit"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("impact", "{policies}"), ("unused", "--patch"), ("scaffold", "--from-log"), ("explain", f"req_{0:032}")],
+)
+@pytest.mark.parametrize("there", ["nothing", "no log"])
+def test_where_no_log_is_nothing_is_said_of_calls(
+    policies: Path, tmp_path: Path, command: tuple[str, ...], there: str
+) -> None:
+    """Else a mistyped folder would pass every candidate, and propose that each grant be removed."""
+    log = tmp_path / "elsewhere"
+    if there == "no log":
+        (log / "audit" / "desk").mkdir(parents=True)
+    words = [word.format(policies=policies) for word in command]
+    to = ["--to", str(tmp_path / "proposed")] if "scaffold" in words else []
+    done = CliRunner().invoke(app, ["policy", *words, *to, "--log", str(log), "-p", str(policies)])
+    assert isinstance(done.exception, SettingsError)
+    assert "there is no audit log in" in str(done.exception)
+    assert done.output == ""
 
 
 def of(policies: Path, audit: Path) -> Impact:

@@ -60,3 +60,9 @@ def test_the_command_writes_every_schema(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["policy", "schema", str(tmp_path / "s")])
     assert done.exit_code == 0
     assert {path.name for path in write_schemas(tmp_path / "t")} == {path.name for path in (tmp_path / "s").iterdir()}
+
+
+def test_no_schema_makes_a_policy_folder(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["policy", "schema", "-p", str(tmp_path / "polices")])
+    assert "there is no such folder" in str(done.exception)
+    assert not (tmp_path / "polices").exists()
