@@ -19,7 +19,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar, TypeVarTuple, final
 
 from gateway.domain.errors import ToolgateError, UsageError
-from gateway.domain.waits import DeadlineExceeded
+from gateway.domain.waits import DeadlineExceeded, Ended
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -169,12 +169,15 @@ class Blocking:
             raise UsageError("dispatch_sync was called on the gateway's own loop; use `await dispatch` there")
         future = self._loop.submit(_bounded(make, deadline_s))
         try:
-            return future.result(deadline_s + LOOP_GRACE_S)
-        except FutureTimeout:
-            if future.done():
-                return future.result()
-            future.cancel()  # somebody blocks the loop, or will not be cancelled: this caller at least goes on
-            raise DeadlineExceeded from None
+            try:
+                return future.result(deadline_s + LOOP_GRACE_S)
+            except FutureTimeout:
+                if future.done():
+                    return future.result()
+                future.cancel()  # somebody blocks the loop, or will not be cancelled: this caller at least goes on
+                raise DeadlineExceeded from None
+        except FutureCancelled:  # not by us: another tool on this loop, say, that cancels whatever runs there
+            raise Ended from None
         except KeyboardInterrupt:  # of the caller's, as above
             future.cancel()
             raise

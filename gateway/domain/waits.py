@@ -22,6 +22,13 @@ class DeadlineExceeded(Exception):
         self.began = began
 
 
+class Ended(Exception):
+    """What was waited for had begun, and somebody else ended it: nobody can say how far it came."""
+
+    def __init__(self) -> None:
+        super().__init__("somebody cancelled it while it ran")
+
+
 class Waits(Protocol):
     """The places of a call that may wait. One of these belongs to one call.
 
@@ -48,7 +55,7 @@ class Waits(Protocol):
         ...
 
     async def awaitable(self, make: Callable[[], Awaitable[T]], deadline_s: float) -> T:
-        """Run somebody else's coroutine on the right loop. Raises DeadlineExceeded after cancelling it."""
+        """Run somebody else's coroutine on the right loop. Raises DeadlineExceeded after cancelling it, or Ended."""
         ...
 
     async def future(self, future: Future[T], deadline_s: float) -> T:

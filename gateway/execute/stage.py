@@ -33,7 +33,7 @@ from gateway.domain.call import (
 from gateway.domain.canonical import canonical
 from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step
 from gateway.domain.errors import ComponentFault, described
-from gateway.domain.waits import DeadlineExceeded, Waits
+from gateway.domain.waits import DeadlineExceeded, Ended, Waits
 from gateway.execute import words
 from gateway.execute.encode import Encoded, encode_result
 from gateway.execute.port import Caller, CodeJob, CodeRunner
@@ -157,6 +157,8 @@ class Execute:
             encoded = await _run(registered, door.execution, arguments, waits)
         except DeadlineExceeded as late:
             return _late(call, door, began=late.began)
+        except Ended as ended:
+            return Ambiguous(str(ended))
         except Exception as error:  # whatever a tool raises is its failure, recorded as such; the gateway lives
             cause = error.cause if isinstance(error, ToolEscaped) else error
             return _failed(call, "tool_failed", described(cause))

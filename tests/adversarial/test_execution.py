@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.call import Released, Unknown
+from gateway.domain.decision import ReasonCode
 from gateway.shapes.answers import content
 from gateway.waiting import Workers
 from tests.architecture.source import ROOT
@@ -263,3 +264,33 @@ def test_c086_without_a_sandbox_nothing_runs(tmp_path: Path) -> None:
             gateway.register(fine, name="run_code")
     assert not marker.exists()
     assert not records(tmp_path, "call.intent")
+
+
+def test_c148_a_tool_that_another_one_cancels_may_have_taken_effect(tmp_path: Path) -> None:
+    begun = threading.Event()
+    done: list[str] = []
+
+    async def pay(order: str) -> str:
+        done.append(order)
+        begun.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    async def tidy() -> str:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        return "tidied"
+
+    paying = tool(pay, effect="external", effect_key=["order"])
+    with gateway_with(tmp_path, paying, tool(tidy)) as gateway:
+        outcomes: list[object] = []
+        session = gateway.session(ANA)
+        caller = threading.Thread(target=lambda: outcomes.append(one(session, "pay", order="A")))
+        caller.start()
+        assert begun.wait(10)
+        assert isinstance(one(session, "tidy"), Released)
+        caller.join(10)
+        assert [type(each) for each in outcomes] == [Unknown]
+        assert reason(one(session, "pay", order="A")) is ReasonCode.EFFECT_HELD
+    assert done == ["A"]
+    assert sorted(each["status"] for each in records(tmp_path, "call.outcome")) == ["released", "unknown"]
