@@ -27,10 +27,23 @@ class Encoded(NamedTuple):
     replaced: int
 
 
+_NOTHING_KNOWN = Encoded(b'"<value>"', 1)
+
+
 def encode_result(value: object) -> Encoded:
-    """The JSON bytes of a tool's return value. What no contract would let out is not copied first (C080)."""
+    """The JSON bytes of a tool's return value. What no contract would let out is not copied first (C080).
+
+    Raises nothing: whoever gave a value has run, whatever the value does now.
+    """
+    try:
+        return _encoded(value)
+    except BaseException:  # of the value's own code, its type's name included, or for want of memory
+        return _NOTHING_KNOWN
+
+
+def _encoded(value: object) -> Encoded:
     if type(value) is str and len(value) > MAX_TEXT:
-        return Encoded(encode_result(value[:MAX_TEXT]).body, 1)
+        return Encoded(_encoded(value[:MAX_TEXT]).body, 1)
     try:
         if _is_plain(value):
             return Encoded(orjson.dumps(value), 0)

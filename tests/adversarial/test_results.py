@@ -75,6 +75,19 @@ def _circle() -> list[object]:
     return circle
 
 
+def _nameless() -> object:
+    """Not even its type can be named. Made here, because pytest looks at every class of a module."""
+
+    class Kind(type):
+        def __getattribute__(cls, name: str) -> Any:
+            raise SystemExit(1)
+
+    class Nameless(metaclass=Kind):
+        pass
+
+    return object.__new__(Nameless)
+
+
 VALUES: dict[str, Callable[[], object]] = {
     "circular": _circle,
     "bytes": lambda: b"\xff\x00",
@@ -82,6 +95,7 @@ VALUES: dict[str, Callable[[], object]] = {
     "raising": Loud,
     "liar": Liar,
     "leaver": Leaver,
+    "nameless": _nameless,
     "endless": Endless,
     "surrogate": lambda: "\ud800",
     "huge": lambda: 10**5000,
