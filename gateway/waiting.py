@@ -285,14 +285,25 @@ async def _bounded(make: Callable[[], Awaitable[T]], deadline_s: float) -> T:
 
 
 async def _contain(make: Callable[[], Awaitable[T]]) -> T:
+    """Await somebody else's coroutine. Whatever it raises once we have cancelled it is the end of a cancellation:
+
+    many libraries make an error of their own of it, and that says nothing about what was done before.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+
+    def by_us() -> bool:
+        return task is None or task.cancelling() > before
+
     try:
         return await make()
     except asyncio.CancelledError as cancelled:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if by_us():
             raise
         raise ToolEscaped(cancelled) from cancelled  # nobody cancelled us: it came from inside
-    except Exception:
-        raise
-    except BaseException as escaped:  # SystemExit inside a coroutine would stop the caller's loop
-        raise ToolEscaped(escaped) from escaped
+    except BaseException as error:
+        if by_us():
+            raise asyncio.CancelledError from error
+        if isinstance(error, Exception):
+            raise
+        raise ToolEscaped(error) from error  # SystemExit inside a coroutine would stop the caller's loop

@@ -294,3 +294,44 @@ def test_c148_a_tool_that_another_one_cancels_may_have_taken_effect(tmp_path: Pa
         assert reason(one(session, "pay", order="A")) is ReasonCode.EFFECT_HELD
     assert done == ["A"]
     assert sorted(each["status"] for each in records(tmp_path, "call.outcome")) == ["released", "unknown"]
+
+
+@pytest.mark.parametrize("how", ["deadline", "deadline, blocking", "cancelled"])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("connection closed"), SystemExit(1)], ids=lambda each: type(each).__name__
+)
+def test_c149_an_error_made_of_our_cancellation_is_no_failure(tmp_path: Path, how: str, error: BaseException) -> None:
+    begun = threading.Event()
+    done: list[str] = []
+
+    async def pay(order: str) -> str:
+        done.append(order)
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise error from None
+        return "never"
+
+    limit = 600 if how == "cancelled" else 0.05
+    paying = tool(pay, effect="external", effect_key=["order"], execution={"deadline_s": limit})
+
+    async def cancelled() -> None:
+        call = asyncio.ensure_future(session.judge([ask("pay", order="A")]))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    with gateway_with(tmp_path, paying) as gateway:
+        session = gateway.session(ANA)
+        if how == "cancelled":
+            asyncio.run(cancelled())
+        elif how == "deadline":
+            assert isinstance(asyncio.run(session.judge([ask("pay", order="A")]))[0], Unknown)
+        else:
+            assert isinstance(one(session, "pay", order="A"), Unknown)
+        assert reason(one(session, "pay", order="A")) is ReasonCode.EFFECT_HELD
+    assert done == ["A"]
+    assert [each["status"] for each in records(tmp_path, "call.outcome")] == ["unknown"]
