@@ -159,9 +159,12 @@ class Execute:
             return _late(call, door, began=late.began)
         except Ended as ended:
             return Ambiguous(str(ended))
-        except Exception as error:  # whatever a tool raises is its failure, recorded as such; the gateway lives
-            cause = error.cause if isinstance(error, ToolEscaped) else error
-            return _failed(call, "tool_failed", described(cause))
+        except ToolEscaped as escaped:  # a `sys.exit(0)` may well come after the work is done
+            detail = described(escaped.cause)
+            honest = isinstance(escaped.cause, Exception) or door.repeatable
+            return _failed(call, "tool_failed", detail) if honest else Ambiguous(f"{detail}: not an error, but an end")
+        except Exception as error:  # whatever error a tool raises is its failure, recorded as such; the gateway lives
+            return _failed(call, "tool_failed", described(error))
         except BaseException as gone:  # the caller was cancelled or interrupted, and the tool may still be at work
             return Ambiguous(f"its caller was gone while it ran ({type(gone).__name__})", gone)
         finally:
