@@ -38,7 +38,8 @@ class DockerRun:
             *("--network", "none", "--ipc", "none", "--cgroupns", "private", "--init", "--oom-score-adj", "1000"),
             *("--memory", f"{asked.memory_mib}m", "--memory-swap", f"{asked.memory_mib}m", "--cpus", str(asked.cpus)),
             *("--pids-limit", str(asked.processes), "--ulimit", f"nofile={asked.open_files}:{asked.open_files}"),
-            *("--ulimit", "core=0:0", "--log-driver", "none", "--user", NOBODY, "--hostname", HOSTNAME),
+            *("--ulimit", f"fsize={asked.tmp_mib << 20}", "--ulimit", "core=0:0"),
+            *("--log-driver", "none", "--user", NOBODY, "--hostname", HOSTNAME),
             *("--entrypoint", "/usr/bin/python3.11", self._spec.image_id, "-I", "-B", "-X", "utf8", "-"),
         ]
         return self

@@ -117,10 +117,11 @@ def nothing_left(daemon: Daemon) -> Iterator[set[str]]:
 
 
 def processes_of(containers: set[str]) -> list[str]:
+    """Those of the containers themselves, by their group, and the shims that held them, by their arguments."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cgroup"):
+    for file in (*Path("/proc").glob("[0-9]*/cgroup"), *Path("/proc").glob("[0-9]*/cmdline")):
         try:
-            text = file.read_text()
+            text = file.read_bytes().decode("utf-8", "replace")
         except OSError:
             continue
         if any(name in text for name in containers):

@@ -1,8 +1,9 @@
-"""The `python-data` image: what it must do and must not hold, and the same bytes each time. Built once, when needed."""
+"""The images themselves: what they must do and must not hold, and the same bytes each time. Built once, when needed."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ print(json.dumps([sums, inverse, *heads,
     pd.read_csv("/tmp/table.csv").shape, plt.get_backend().lower(), threading.active_count()]))
 """
 LOOK = """
-import json, os, stat
+import importlib.util, json, os, stat
 ids, programs = [], []
 for folder, _, names in os.walk("/"):
     if folder.startswith(("/proc", "/sys", "/dev")):
@@ -49,7 +50,8 @@ for folder, _, names in os.walk("/"):
             with open(path, "rb") as file:
                 if file.read(4) == b"\\x7fELF":
                     programs.append(path)
-print(json.dumps([ids, programs]))
+tools = [name for name in ("pip", "ensurepip", "venv", "apt", "apt_pkg") if importlib.util.find_spec(name)]
+print(json.dumps([ids, programs, tools]))
 """
 
 
@@ -77,10 +79,13 @@ def test_numbers_tables_and_plots_work_under_the_profile(data: Daemon) -> None:
     ]
 
 
-def test_the_image_holds_one_program_and_no_set_id_file(data: Daemon) -> None:
-    result = data.run(LOOK)
-    ids, programs = json.loads(result.stdout)
-    assert ids == []
+@pytest.mark.parametrize("profile", ["python", "python-data"])
+def test_the_image_holds_one_program_no_installer_and_no_set_id_file(
+    daemon: Daemon, data: Daemon, profile: str
+) -> None:
+    result = (daemon if profile == "python" else data).run(LOOK)
+    ids, programs, tools = json.loads(result.stdout)
+    assert (ids, tools) == ([], [])
     own = [path for path in programs if "/ld-linux" not in path and path != "/sbin/docker-init"]  # Docker's own init
     assert [path.rstrip("0123456789") for path in own] == ["/usr/bin/python3."]
 
@@ -95,7 +100,8 @@ def test_every_module_was_compiled_beforehand(data: Daemon) -> None:
     assert result.stdout == "True []\n", result.stderr
 
 
-def test_the_same_packages_give_the_same_bytes(tmp_path: Path, data_image: str, ready: tuple[str, Path]) -> None:
-    made = build.build_layer(build.DATA_IMAGE_NAME, tmp_path)
-    kept = ready[1].parent / f"{build.DATA_IMAGE_NAME}-{build.layer_recipe(build.DATA_IMAGE_NAME)[:16]}.layer"
-    assert made == kept.read_bytes()
+@pytest.mark.parametrize("image", build.IMAGES)
+def test_the_same_packages_give_the_same_bytes(tmp_path: Path, image: str) -> None:
+    first = build.build_layer(image, tmp_path / "1")
+    shutil.copytree(tmp_path / "1/debs", tmp_path / "2/debs")  # apt verifies what it finds there, and fetches nothing
+    assert build.build_layer(image, tmp_path / "2") == first
