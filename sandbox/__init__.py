@@ -18,13 +18,14 @@ from sandbox.failure import (
     SandboxOverloaded,
     SandboxRefused,
     SandboxUnavailable,
+    SessionMoved,
 )
 from sandbox.image.lock import default_lock, pinned
 from sandbox.outputs import Artifact
 from sandbox.pool import Pool
 from sandbox.queue import FairQueue
 from sandbox.result import Hear, SandboxResult, Verdict, shown
-from sandbox.session import Mark, Sessions
+from sandbox.session import FRESH, Mark, Sessions
 from sandbox.spec import SandboxProfile, SandboxSpec
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Pool",
     "Sessions",
     "Mark",
+    "FRESH",
     "FairQueue",
     "pinned",
     "default_lock",
@@ -50,6 +52,7 @@ __all__ = [
     "ImageNotPinned",
     "ProfileError",
     "InputRefused",
+    "SessionMoved",
     "RunCancelled",
     "ImageBuildError",
 ]

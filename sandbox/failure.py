@@ -49,6 +49,10 @@ class SandboxRefused(SandboxError):
         self.differences = differences
 
 
+class SessionMoved(SandboxError):
+    """The session is not in the state in which this run was wanted: another run came first."""
+
+
 class RunCancelled(SandboxError):
     """The caller cancelled before the container started."""
 

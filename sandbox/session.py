@@ -18,7 +18,7 @@ from typing import Final, final
 
 from sandbox import frame as framing
 from sandbox.docker import Container, DockerEngine
-from sandbox.failure import RunCancelled, SandboxOverloaded, SandboxUnavailable
+from sandbox.failure import RunCancelled, SandboxOverloaded, SandboxUnavailable, SessionMoved
 from sandbox.result import Hear, SandboxResult
 from sandbox.run import bounded, perform
 from sandbox.spec import SandboxSpec
@@ -40,6 +40,9 @@ class Mark:
     generation: int
 
 
+FRESH: Final = Mark("", 0)  # no session yet: a run would begin one
+
+
 @dataclass(slots=True, eq=False)
 class _Session:
     name: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -49,6 +52,9 @@ class _Session:
     born: float = 0.0
     used: float = 0.0
     over: bool = False
+
+    def mark(self) -> Mark:
+        return Mark(self.name, self.generation) if self.generation else FRESH
 
 
 @final
@@ -92,16 +98,20 @@ class Sessions:
         deadline_s: float | None = None,
         cancel: threading.Event | None = None,
         hear: Hear | None = None,
+        if_match: Mark | None = None,
     ) -> SandboxResult:
         """Run `code` in the session of `key`, which begins with it if there is none. Raises as `DockerEngine.run`.
 
-        `result.alive` says whether the session outlived the run.
+        `result.alive` says whether the session outlived the run. With `if_match` it is run in that state of the session
+        or not at all (`SessionMoved`): looked at once its turn has come, so no other run can be in between.
         """
         deadline = bounded(self.spec, deadline_s)
         wanted = framing.Request(code, inputs or {}, stdin, keep=True)
         framing.encoded(self.spec, wanted, deadline)  # refused before a session is begun for it
         session = self._entered(key, time.monotonic() + deadline, cancel)
         try:
+            if if_match is not None and if_match != (found := session.mark()):
+                raise SessionMoved(f"the session is at {found}, not at {if_match}")
             session.generation += 1
             first = session.container is None
             if session.container is None:
@@ -112,6 +122,9 @@ class Sessions:
             result = perform(
                 session.container, request, deadline_s=deadline, keep=True, first=first, cancel=cancel, hear=hear
             )
+        except SessionMoved:
+            session.over = session.container is None  # nothing ran: what lives, lives on
+            raise
         except BaseException:
             session.over = True
             raise

@@ -320,7 +320,7 @@ class Clear:
         if lost is not None:
             return self._ended(self._store.get(binding.id) or request)
         proofs = tuple(votes.proof(ballot) for ballot in (*counted.approvals, *counted.confirmations))
-        return ClearedCall(ctx, call, Permit(binding.id, proofs))
+        return ClearedCall(ctx, call, Permit(binding.id, proofs, binding.sandbox))
 
     def _difference(self, call: ValidatedCall, request: StoredRequest) -> str | None:
         """What makes this another call than the one people were asked about, or None (C054, C060, C087)."""

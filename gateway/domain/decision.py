@@ -178,10 +178,14 @@ class Obligation:
 @final
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The call may run. `request_id` names the redeemed request, `proofs` the votes that were verified (I4)."""
+    """The call may run. `request_id` names the redeemed request, `proofs` the votes that were verified (I4).
+
+    `sandbox` is in what people agreed that it runs: profile, image and, if stateful, the state of the session.
+    """
 
     request_id: str | None = None
     proofs: tuple[dict[str, object], ...] = ()
+    sandbox: str | None = None
 
 
 @final

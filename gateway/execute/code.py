@@ -17,7 +17,7 @@ import sandbox
 from gateway.execute.files import Files
 from gateway.execute.pins import pinned_image
 from gateway.execute.port import Caller, CodeJob, CodeRun
-from gateway.execute.stage import SandboxBusy, SandboxInput, SandboxUnavailable
+from gateway.execute.stage import SandboxBusy, SandboxInput, SandboxMoved, SandboxUnavailable
 
 PREVIEW_CHARS = 512
 INLINE_TEXT_BYTES = 2048  # a small text is worth more to the model than its digest
@@ -60,6 +60,8 @@ class SandboxRunner:
                 result = self._result(job, inputs, cancel)
         except sandbox.InputRefused as refused:
             raise SandboxInput(str(refused)) from refused
+        except sandbox.SessionMoved as moved:
+            raise SandboxMoved(str(moved)) from moved
         except sandbox.SandboxOverloaded as full:
             raise SandboxBusy(str(full)) from full
         except sandbox.SandboxError as fault:
@@ -83,8 +85,10 @@ class SandboxRunner:
         code, limit = job.code.encode("utf-8"), job.deadline_s
         if not job.stateful:
             return self._waiting().run(code, inputs=inputs, deadline_s=limit, cancel=cancel, hear=job.hear)
-        session = self._in_session()
-        return session.run(_key(job.caller), code, inputs=inputs, deadline_s=limit, cancel=cancel, hear=job.hear)
+        key, state = _key(job.caller), _state(job.approved)
+        return self._in_session().run(
+            key, code, inputs=inputs, deadline_s=limit, cancel=cancel, hear=job.hear, if_match=state
+        )
 
     def _described(self, artifact: sandbox.Artifact) -> dict[str, object]:
         described: dict[str, object] = {
@@ -164,6 +168,14 @@ def _named(name: str, content: bytes) -> dict[str, object]:
 def _key(caller: Caller) -> str:
     """Written so that no two callers have one key, whatever their names hold."""
     return json.dumps([caller.principal, caller.on_behalf_of, caller.conversation])
+
+
+def _state(approved: str | None) -> sandbox.Mark | None:
+    """The state of the session that people agreed to; None where nobody was asked."""
+    if approved is None:
+        return None
+    found = json.loads(approved)["session"]
+    return sandbox.FRESH if found is None else sandbox.Mark(found["id"], found["generation"])
 
 
 def open_runners(

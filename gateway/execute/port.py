@@ -24,7 +24,8 @@ class CodeJob:
     """What is to run: `code` for at most `deadline_s` seconds, in the caller's session if `stateful`.
 
     `inputs` are open files by the name under which the code finds them. `hear`, where somebody watches, is told
-    `stdout` or `stderr` and a piece of safe text as it comes; it does not block.
+    `stdout` or `stderr` and a piece of safe text as it comes; it does not block. `approved`, where people were asked,
+    is what they agreed to, as `Execute.sandbox_of` wrote it: a session in another state runs nothing.
     """
 
     code: str
@@ -33,6 +34,7 @@ class CodeJob:
     stateful: bool
     inputs: Mapping[str, BinaryIO]
     hear: Callable[[str, str], None] | None = None
+    approved: str | None = None
 
 
 @final

@@ -71,6 +71,10 @@ class SandboxInput(SandboxUnavailable):
     """The code or one of its files is too large or cannot be read, so nothing was run."""
 
 
+class SandboxMoved(SandboxUnavailable):
+    """Another run came between an approval and its use, so nothing was run."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
@@ -190,11 +194,14 @@ class Execute:
             return _failed(call, "tool_failed", "an argument is neither the code nor a file for it")
         limit, cancel = door.execution.deadline_s, threading.Event()
         hear = self._watchers.listener(call.ctx, call.cleared.tool)
-        job = CodeJob(arguments["code"], limit, asking(call.ctx), door.execution.stateful, inputs, hear)
+        approved = call.cleared.permit.sandbox if isinstance(call.cleared, ClearedCall) else None
+        job = CodeJob(arguments["code"], limit, asking(call.ctx), door.execution.stateful, inputs, hear, approved)
         try:
             run = await waits.worker(lambda: runner.run(job, cancel), limit + SANDBOX_GRACE_S)
         except SandboxInput as refused:
             return _failed(call, "input_refused", str(refused))
+        except SandboxMoved as moved:
+            return _failed(call, "approval_invalid", str(moved))
         except SandboxBusy as full:
             return _failed(call, "sandbox_overloaded", str(full))
         except SandboxUnavailable as fault:

@@ -9,6 +9,7 @@ from gateway.domain.call import Failure
 
 _SAID: dict[str, tuple[str, str]] = {
     "tool_failed": ("The tool failed.", "Try something else, or tell the user."),
+    "approval_invalid": ("The approval does not fit this call any more.", "Ask again: make the call anew."),
     "sandbox_unavailable": ("Code cannot be run at the moment.", "Go on without it, or tell the user."),
     "sandbox_overloaded": ("There is no room to run this code now; it was not run.", "Try again in a moment."),
     "input_refused": ("The code or a file for it is too large, or the file cannot be read.", "Use a smaller file."),

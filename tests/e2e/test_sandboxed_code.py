@@ -14,7 +14,7 @@ import pytest
 from gateway import Gateway, Principal
 from gateway.domain.call import Parked, Released
 from gateway.execute import code as code_module
-from sandbox.docker import DockerEngine
+from sandbox import DockerEngine, Sessions
 from sandbox.image import build
 from tests.support import ANA, Tool, gateway_with, one, reason, records, result, tool, vote
 from tests.unit.sandbox.daemon import ROOT, ready_fixture  # noqa: F401
@@ -127,6 +127,31 @@ def test_an_approval_is_for_one_state_of_the_session(gateway: Gateway, base: Pat
     assert isinstance(again, Parked)
     vote(base, again.request_id)
     assert result(mine.resume_sync(again.request_id))["stdout"] == "delete production\n"
+
+
+def test_an_approval_is_not_for_what_a_run_in_front_of_it_made_of_the_session(
+    gateway: Gateway, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cleared while the session was as approved; when its turn has come, another run has been there."""
+    mine = gateway.session(ANA)
+    one(mine, "run_step", code="target = 'test'")
+    parked = one(mine, "run_asked", code="print('delete', target)")
+    assert isinstance(parked, Parked)
+    vote(base, parked.request_id)
+    entered = Sessions._entered
+
+    def overtaken(self: Sessions, key: str, *rest: Any) -> Any:
+        monkeypatch.setattr(Sessions, "_entered", entered)
+        self.run(key, b"target = 'production'")
+        return entered(self, key, *rest)
+
+    monkeypatch.setattr(Sessions, "_entered", overtaken)
+    outcome = mine.resume_sync(parked.request_id)
+    assert isinstance(outcome, Released)
+    assert outcome.failure is not None
+    assert (outcome.failure.code, outcome.failure.may_have_run) == ("approval_invalid", False)
+    assert "delete" not in str(outcome)
+    assert result(one(mine, "run_step", code="target"))["value"] == "'production'"  # and the session lives on
 
 
 def test_what_code_prints_changes_no_verdict(gateway: Gateway, base: Path) -> None:

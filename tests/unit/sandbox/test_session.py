@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox import RunCancelled, SandboxOverloaded, Sessions, Verdict
+from sandbox import FRESH, RunCancelled, SandboxOverloaded, SessionMoved, Sessions, Verdict
 from tests.unit.sandbox.daemon import ROOT, Daemon, daemon_fixture, ready_fixture  # noqa: F401
 
 pytestmark = pytest.mark.docker
@@ -142,6 +142,20 @@ def test_runs_of_one_session_queue_up_and_a_wait_is_bounded(sessions: Sessions) 
     go_on.set()
     assert sessions.run("ana", b"x").value == "1"
     worker.join()
+
+
+def test_a_run_wanted_in_one_state_of_the_session_runs_in_no_other(sessions: Sessions) -> None:
+    assert sessions.run("ana", b"x = 1", if_match=FRESH).alive
+    before = sessions.mark("ana")
+    assert sessions.run("ana", b"x = 2", if_match=before).alive
+    for wanted in (before, FRESH):
+        with pytest.raises(SessionMoved):
+            sessions.run("ana", b"x = 3", if_match=wanted)
+    assert sessions.run("ana", b"x", if_match=sessions.mark("ana")).value == "2"
+    sessions.end("ana")
+    with pytest.raises(SessionMoved):
+        sessions.run("ana", b"x", if_match=before)
+    assert sessions.mark("ana") is None
 
 
 def test_cancelling_ends_the_session(sessions: Sessions, daemon: Daemon) -> None:
