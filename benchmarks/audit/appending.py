@@ -17,7 +17,6 @@ import structlog
 from benchmarks.audit.made import KEYS, SIGNER, body, intent
 from benchmarks.speed.table import Row
 from benchmarks.speed.timing import Batch, medians
-from gateway.audit.cadence import Cadence
 from gateway.audit.encode import encode
 from gateway.audit.framing import Framer, check_body
 from gateway.audit.log import AuditLog
@@ -26,7 +25,6 @@ from gateway.clock import SystemClock
 
 WRITERS = 64
 EACH = 400
-SELDOM = 512  # records between two checkpoints, where speed counts more than the window
 
 
 def measure(folder: Path) -> list[Row]:
@@ -48,7 +46,6 @@ def measure(folder: Path) -> list[Row]:
     loop.close()
     log.close()
     threads, tasks = _crowd(folder / "threads"), _tasks(folder / "tasks")
-    seldom = _tasks(folder / "seldom", Cadence(records=SELDOM))
     return [
         Row(f"processor per record of {len(line)} bytes: encode, check, frame, hash", _processor(), "us", 8.0),
         Row("disk alone: write + fdatasync of that record", found["disk"], "us"),
@@ -56,7 +53,6 @@ def measure(folder: Path) -> list[Row]:
         Row("append, awaited", found["awaited"], "us", 2.5 * found["disk"]),
         Row(f"a durable record, {WRITERS} threads", threads, "us", 20.0, f"{1e6 / threads:,.0f} a second"),
         Row(f"a durable record, {WRITERS} tasks", tasks, "us", 20.0, f"{1e6 / tasks:,.0f} a second"),
-        Row(f"the same, `checkpoint_every: {SELDOM}`", seldom, "us", 20.0, f"{1e6 / seldom:,.0f} a second"),
         Row("beside it: SQLite, WAL, synchronous=FULL, a commit each", found["sqlite"], "us"),
         Row("beside it: structlog JSON to a file, never synced", found["structlog"], "us"),
     ]
@@ -76,9 +72,10 @@ def _processor() -> float:
     return statistics.median(samples)
 
 
-def _log(folder: Path, cadence: Cadence | None = None) -> AuditLog:
-    places = folder / "audit", folder / "checkpoints"
-    return AuditLog(*places, SIGNER, SystemClock(), report=lambda _: b'{"x":1}', keys=KEYS, cadence=cadence)
+def _log(folder: Path) -> AuditLog:
+    return AuditLog(
+        folder / "audit", folder / "checkpoints", SIGNER, SystemClock(), report=lambda _: b'{"x":1}', keys=KEYS
+    )
 
 
 def _raw(path: Path, line: bytes) -> Batch:
@@ -165,9 +162,9 @@ def _together(work: Callable[[], None]) -> None:
         thread.join()
 
 
-def _tasks(folder: Path, cadence: Cadence | None = None) -> float:
+def _tasks(folder: Path) -> float:
     """The same from 64 tasks of one event loop."""
-    with _log(folder, cadence) as log:
+    with _log(folder) as log:
         record = body(0)
 
         async def work() -> None:

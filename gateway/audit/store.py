@@ -68,14 +68,12 @@ class Store:
         self._clock = clock
         self._files = files
         self._report = report
-        self._every = cadence.records
         self._cadence = cadence
         self._framer = Framer(place.origin, clock)
         self._space = Space(files)
         self._descriptor: int | None = None
         self._state: Scan | None = None
-        self._covered = 0
-        self._overdue = False
+        self._covered, self._syncs, self._overdue = 0, 0, False  # the last checkpoint, and since then
         self._segment_since = 0
         self._retired = Retired(place.origin)
         self._leaves_failed = False
@@ -151,7 +149,7 @@ class Store:
     @property
     def full(self) -> bool:
         """Whether a checkpoint is due by number."""
-        return self._descriptor is not None and self.size - self._covered >= self._every
+        return self._descriptor is not None and self._cadence.due(self.size - self._covered, self._syncs)
 
     def sign_full(self) -> None:
         """Sign if it is due by number. A failure stops new calls. Raises only what interrupts a process."""
@@ -163,7 +161,7 @@ class Store:
         if self.hold is not None:
             self.fault = self.hold
             waiting = self._refuse(waiting, self.hold)
-        if (self._overdue or self.size - self._covered >= self._every) and not self._try_checkpoint():
+        if (self._overdue or self.full) and not self._try_checkpoint():
             waiting = self._refuse(waiting, self.fault)
         try:
             self._claim(waiting)
@@ -212,6 +210,7 @@ class Store:
         except BaseException:
             self._space.undo(self._promised)
             raise
+        self._syncs += 1
         leaves = list(map(leaf_hash, lines))
         state.frontier.extend(leaves)
         state.tail += leaves
@@ -256,8 +255,7 @@ class Store:
         text = Checkpoint(self.place.origin, size, state.frontier.root()).text()
         note = signer.sign(text)
         self._files.replace(self.place.checkpoint, note)
-        self._covered = size
-        self._overdue = False
+        self._covered, self._syncs, self._overdue = size, 0, False
         self.signed = Signed(note, Frontier(size, state.frontier.peaks))
         state.tail.clear()
         self._upkeep(state, signer)
@@ -340,6 +338,7 @@ class Store:
             raise
         self._descriptor, self._state, self._leaves_failed = descriptor, found, False
         self._covered = signed.size if signed else 0
+        self._syncs = self.size - self._covered  # nobody knows how many served them
         self._segment_since = first_time_ns(found.segment) or self._clock.now().wall_ns
         if signed is None or found.length - found.resumed >= EVERY_BYTES:
             self.checkpoint()  # the first one, of nothing: from here on a missing checkpoint is damage

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.entry import Entry
 from gateway.audit.errors import NotRecorded, RecordRefused
 from gateway.audit.log import AuditLog
 from gateway.audit.memory import MemoryLog
@@ -208,6 +209,37 @@ def test_who_waits_for_a_record_does_not_wait_for_the_signature(tmp_path: Path) 
         asyncio.run(two())
     assert [record["n"] for record in desk.records()] == [0, 1]
     assert desk.report().ok
+
+
+@pytest.mark.parametrize(
+    ("batches", "due"),
+    [([1, 1, 1], False), ([1, 1, 1, 1], True), ([9, 9, 9], False), ([2, 1, 1, 1], True), ([31], False), ([32], True)],
+)
+def test_a_sync_that_many_share_counts_as_one_up_to_eight_times_the_window(
+    tmp_path: Path, batches: list[int], due: bool
+) -> None:
+    desk = Desk(tmp_path)
+    with desk.open(every=4) as log:
+        store = log._store
+        for records in batches:
+            assert not store.full
+            store.commit([Entry(body(), None) for _ in range(records)])
+        assert store.full == due
+        store.sign_full()
+        assert not store.full
+        assert desk.report().uncovered == (0 if due else sum(batches))
+
+
+def test_records_found_after_the_checkpoint_count_one_by_one(tmp_path: Path) -> None:
+    desk, files = Desk(tmp_path), FaultyFiles()
+    with desk.open(files, every=4) as log:
+        log._store.commit([Entry(body(), None) for _ in range(9)])
+        files.arm("write")
+        with pytest.raises(NotRecorded):
+            log.append(body())
+        files.heal()
+        log.append(body())
+        assert desk.report().uncovered == 1
 
 
 def test_a_due_signature_that_fails_stops_the_next_record(tmp_path: Path) -> None:
