@@ -93,7 +93,7 @@ WORDS: dict[str, dict[str, str]] = {
         "max_depth": "Lists and objects in each other.",
     },
     "AuditSettings": {
-        "checkpoint_every": "Records between two signed checkpoints; those of calls that came at once count as one, up to 8 times as many.",
+        "checkpoint_every": "Records between two signed checkpoints; up to 8 times as many where calls come at once.",
         "checkpoint_seconds": "A record waits no longer for its signature.",
         "rotate_mb": "A segment this long is closed at the next checkpoint, and a new one begun.",
         "rotate_hours": "A segment whose first record is this old is closed at the next checkpoint.",
