@@ -164,9 +164,10 @@ class Execute:
         except Ended as ended:
             return Ambiguous(str(ended))
         except ToolEscaped as escaped:  # a `sys.exit(0)` may well come after the work is done
-            detail = described(escaped.cause)
-            honest = isinstance(escaped.cause, Exception) or door.repeatable
-            return _failed(call, "tool_failed", detail) if honest else Ambiguous(f"{detail}: not an error, but an end")
+            error, detail = isinstance(escaped.cause, Exception), described(escaped.cause)
+            if error or door.repeatable:
+                return _failed(call, "tool_failed", detail, may_have_run=not error)
+            return Ambiguous(f"{detail}: not an error, but an end")
         except Exception as error:  # whatever error a tool raises is its failure, recorded as such; the gateway lives
             return _failed(call, "tool_failed", described(error))
         except BaseException as gone:  # the caller was cancelled or interrupted, and the tool may still be at work
@@ -269,5 +270,5 @@ def _late(call: StartedCall, door: Door, *, began: bool) -> Executed | Ambiguous
     )
 
 
-def _failed(call: StartedCall, code: str, detail: str) -> Executed:
-    return Executed(call.ctx, call, b"", words.failure(code, detail))
+def _failed(call: StartedCall, code: str, detail: str, *, may_have_run: bool = False) -> Executed:
+    return Executed(call.ctx, call, b"", words.failure(code, detail, may_have_run=may_have_run))

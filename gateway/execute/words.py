@@ -22,7 +22,7 @@ _SAID: dict[str, tuple[str, str]] = {
 }
 
 
-def failure(code: str, detail: str) -> Failure:
+def failure(code: str, detail: str, *, may_have_run: bool = False) -> Failure:
     """`detail` is for the record only."""
     message, suggestion = _SAID.get(code, _SAID["tool_failed"])
-    return Failure(code, message, suggestion, detail)
+    return Failure(code, message, suggestion, detail, may_have_run)

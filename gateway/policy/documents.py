@@ -100,7 +100,8 @@ class Execution(Document):
     )
     fallback: ToolName | None = Field(
         default=None,
-        description="Tool called instead once this one has failed. Only for a call that may be made twice.",
+        description="Tool called instead once this one has failed. Only for a call that may be made twice: after a "
+        "timeout both may have acted, so both together must do no harm.",
     )
 
 

@@ -339,14 +339,15 @@ def test_c149_an_error_made_of_our_cancellation_is_no_failure(tmp_path: Path, ho
 
 @pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), Weird("x")], ids=repr)
 @pytest.mark.parametrize("kind", ["sync", "inline", "async"])
+@pytest.mark.parametrize("repeatable", [False, True])
 def test_c150_what_is_no_error_does_not_say_that_nothing_happened(
-    tmp_path: Path, kind: str, error: BaseException
+    tmp_path: Path, kind: str, error: BaseException, repeatable: bool
 ) -> None:
     made = _raising(kind, error)
-    effect = {"effect": "external", "charges": {"calls": 1}}
+    effect = {"effect": "external", "charges": {"calls": 1}, "idempotent": repeatable}
     settings = {"budgets": {"calls": {"max": 1, "window_s": 60}}}
     with gateway_with(tmp_path, Tool(made.contract | effect, made.fn), settings=settings) as gateway:
         session = gateway.session(ANA)
-        assert isinstance(one(session, "hit"), Unknown)
+        assert isinstance(one(session, "hit"), Released if repeatable else Unknown)
         assert reason(one(session, "hit")) is ReasonCode.VALUE_BUDGET
-    assert [each["status"] for each in records(tmp_path, "call.outcome")] == ["unknown"]
+    assert [each["status"] for each in records(tmp_path, "call.outcome")] == ["failed" if repeatable else "unknown"]
