@@ -14,7 +14,7 @@ from gateway.domain.call import ShapedCall
 from gateway.domain.decision import ReasonCode, Refusal
 from gateway.domain.errors import PolicyError
 from gateway.validate.facts import Facts
-from gateway.validate.schema import compile_schema
+from gateway.validate.schema import TOO_MUCH, compile_schema
 from tests.unit.validate.world import World, contract, passed, properties, refused
 
 TEXT = {"type": "string"}
@@ -171,6 +171,39 @@ def test_c044_catastrophic_pattern_is_linear(pattern: str) -> None:
     """100,000 characters: an engine that backtracks would not come back in this universe's lifetime."""
     world = World(contract(properties(a={"type": "string", "pattern": pattern})))
     assert shape_reason(world, {"a": "a" * 100_000 + "!"}) is ReasonCode.SCHEMA
+
+
+CHOICE = {"anyOf": [{"type": "integer"}, properties(q={"type": "array", "items": {"type": "integer"}})]}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"a": ["b"] * 190_000},
+        {"a": [{"q": [1.5] * 190_000}]},
+        {"a": [{"q": ["x"]}] * 70_000},
+        {"d": {f"k{number}": 1 for number in range(70_000)}},
+        {f"n{number}": 1 for number in range(70_000)},
+    ],
+    ids=["items", "inside a choice", "choices", "members", "names"],
+)
+def test_c151_a_megabyte_of_mistakes_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    """Each mistake put into words would take a minute and hold up every other call."""
+    texts = {"type": "object", "properties": {}, "additionalProperties": TEXT}
+    world = World(contract(properties(a={"type": "array", "items": CHOICE}, d=texts)))
+    refusal = world.shape(wrong)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is ReasonCode.SCHEMA
+    place = next((name + ": " for name in ("a", "d") if name in wrong), "")
+    assert refusal.message == f"The arguments do not fit: {place}{TOO_MUCH}."
+
+
+def test_c151_much_text_hides_no_mistake() -> None:
+    world = World(contract(properties(a=TEXT, b=TEXT)))
+    refusal = world.shape({"a": "x, " * 10_000, "c": "y"})
+    assert isinstance(refusal, Refusal)
+    assert "unknown field" in refusal.message
 
 
 @pytest.mark.parametrize("pattern", ["(?=a)b", r"(a)\1", "(?<!a)b", "(", "(a{1000}){1000}"])
