@@ -45,6 +45,7 @@ FRESH: Final = Mark("", 0)  # no session yet: a run would begin one
 
 @dataclass(slots=True, eq=False)
 class _Session:
+    whose: str = ""
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     busy: threading.Lock = field(default_factory=threading.Lock)
     container: Container | None = None
@@ -59,7 +60,8 @@ class _Session:
 
 @final
 class Sessions:
-    """Sessions under one specification, at most `most` at once. Thread-safe; runs of one session queue up.
+    """Sessions under one specification, at most `most` at once and `most_each` of one owner. Thread-safe; runs of one
+    session queue up.
 
     `idle_s` after its last run a session ends, `life_s` after its first. `clock` is monotonic, in seconds.
     """
@@ -70,13 +72,14 @@ class Sessions:
         spec: SandboxSpec,
         *,
         most: int = 16,
+        most_each: int = 16,
         idle_s: float = IDLE_S,
         life_s: float = LIFE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self._engine, self._clock = engine, clock
-        self._most, self._idle_s, self._life_s = most, idle_s, life_s
+        self._most, self._most_each, self._idle_s, self._life_s = most, most_each, idle_s, life_s
         self._guard = threading.Lock()
         self._open: dict[str, _Session] = {}
         self._closed = False
@@ -99,16 +102,18 @@ class Sessions:
         cancel: threading.Event | None = None,
         hear: Hear | None = None,
         if_match: Mark | None = None,
+        whose: str = "",
     ) -> SandboxResult:
         """Run `code` in the session of `key`, which begins with it if there is none. Raises as `DockerEngine.run`.
 
         `result.alive` says whether the session outlived the run. With `if_match` it is run in that state of the session
-        or not at all (`SessionMoved`): looked at once its turn has come, so no other run can be in between.
+        or not at all (`SessionMoved`): looked at once its turn has come, so no other run can be in between. `whose` is
+        the owner against whom a session counts that begins now.
         """
         deadline = bounded(self.spec, deadline_s)
         wanted = framing.Request(code, inputs or {}, stdin, keep=True)
         framing.encoded(self.spec, wanted, deadline)  # refused before a session is begun for it
-        session = self._entered(key, time.monotonic() + deadline, cancel)
+        session = self._entered(key, whose, time.monotonic() + deadline, cancel)
         try:
             if if_match is not None and if_match != (found := session.mark()):
                 raise SessionMoved(f"the session is at {found}, not at {if_match}")
@@ -137,7 +142,7 @@ class Sessions:
                 self._end(key, session)
             session.busy.release()
 
-    def _entered(self, key: str, until: float, cancel: threading.Event | None) -> _Session:
+    def _entered(self, key: str, whose: str, until: float, cancel: threading.Event | None) -> _Session:
         """The session of `key`, with its `busy` lock held."""
         while True:
             self.expire()
@@ -148,7 +153,9 @@ class Sessions:
                 if session is None:
                     if len(self._open) >= self._most:
                         raise SandboxOverloaded(f"{self._most} sessions are open already")
-                    session = self._open[key] = _Session(used=self._clock(), born=self._clock())
+                    if sum(each.whose == whose for each in self._open.values()) >= self._most_each:
+                        raise SandboxOverloaded(f"{self._most_each} sessions of this caller are open already")
+                    session = self._open[key] = _Session(whose, used=self._clock(), born=self._clock())
             while not session.busy.acquire(timeout=_POLL_S):
                 if cancel is not None and cancel.is_set():
                     raise RunCancelled("cancelled while another run of this session went on")

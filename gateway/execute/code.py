@@ -25,7 +25,7 @@ WARM = 2  # containers that wait, per profile in use: 8 MiB each (`python`), wha
 RUNNING = 8  # runs at once, per profile; each may use the profile's CPUs and memory
 WAITING, WAITING_EACH = 64, 8
 TURN_S = 10.0
-SESSIONS = 16
+SESSIONS, SESSIONS_EACH = 16, 8  # open in a profile: in all, and of one principal, so that none has them all
 
 
 @final
@@ -85,9 +85,15 @@ class SandboxRunner:
         code, limit = job.code.encode("utf-8"), job.deadline_s
         if not job.stateful:
             return self._waiting().run(code, inputs=inputs, deadline_s=limit, cancel=cancel, hear=job.hear)
-        key, state = _key(job.caller), _state(job.approved)
         return self._in_session().run(
-            key, code, inputs=inputs, deadline_s=limit, cancel=cancel, hear=job.hear, if_match=state
+            _key(job.caller),
+            code,
+            inputs=inputs,
+            deadline_s=limit,
+            cancel=cancel,
+            hear=job.hear,
+            if_match=_state(job.approved),
+            whose=job.caller.principal,
         )
 
     def _described(self, artifact: sandbox.Artifact) -> dict[str, object]:
@@ -114,7 +120,7 @@ class SandboxRunner:
             if self._closed:
                 raise SandboxUnavailable("this process is closing")
             if self._sessions is None:
-                self._sessions = sandbox.Sessions(self._engine, self._spec, most=SESSIONS)
+                self._sessions = sandbox.Sessions(self._engine, self._spec, most=SESSIONS, most_each=SESSIONS_EACH)
             return self._sessions
 
     def close(self) -> None:

@@ -119,6 +119,16 @@ def test_there_are_only_so_many_and_idle_ones_make_room(sessions: Sessions, cloc
     assert sessions.run("c", b"1").alive
 
 
+def test_one_owner_does_not_have_them_all(daemon: Daemon) -> None:
+    with Sessions(daemon.engine, daemon.spec, most=3, most_each=2) as sessions:
+        for key in ("a1", "a2"):
+            assert sessions.run(key, b"1", whose="ana").alive
+        with pytest.raises(SandboxOverloaded, match="2 sessions of this caller"):
+            sessions.run("a3", b"1", whose="ana")
+        assert sessions.run("b1", b"1", whose="bob").alive
+        assert sessions.run("a1", b"1", whose="ana").alive  # what is open goes on
+
+
 def test_runs_of_one_session_queue_up_and_a_wait_is_bounded(sessions: Sessions) -> None:
     sessions.run("ana", b"1")
     done: list[object] = []
