@@ -66,8 +66,6 @@ class SandboxRunner:
             raise SandboxBusy(str(full)) from full
         except sandbox.SandboxError as fault:
             raise SandboxUnavailable(str(fault)) from fault
-        if result.verdict is sandbox.Verdict.SANDBOX_FAILED:
-            raise SandboxUnavailable(result.detail or "the sandbox failed after the code had started")
         files = [self._described(artifact) for artifact in result.artifacts]
         return CodeRun(
             result.succeeded,

@@ -42,7 +42,7 @@ class CodeJob:
 class CodeRun:
     """What became of one run of model-written code. `value` is a JSON-able summary for the model.
 
-    `ok` is False when the code failed; a failure of the sandbox itself is raised, never returned.
+    `ok` is False when the code failed, or the sandbox while it ran; a fault before the code began is raised.
     """
 
     ok: bool
@@ -52,7 +52,7 @@ class CodeRun:
 
 
 class CodeRunner(Protocol):
-    """Runs code in one profile. Blocking. Raises SandboxUnavailable: then nothing ran, or nothing can be said."""
+    """Runs code in one profile. Blocking. Raises SandboxUnavailable: then nothing ran."""
 
     def run(self, job: CodeJob, cancel: threading.Event) -> CodeRun:
         """Setting `cancel` ends the run and its container."""

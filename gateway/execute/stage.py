@@ -208,7 +208,7 @@ class Execute:
         except SandboxUnavailable as fault:
             return _failed(call, "sandbox_unavailable", str(fault))
         except DeadlineExceeded:
-            return _failed(call, "timeout", "the sandbox did not answer in time")
+            return _failed(call, "code_sandbox_failed", "the sandbox did not answer in time")
         except asyncio.CancelledError as cancelled:
             return Ambiguous("cancelled while code ran in the sandbox", cancelled)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from gateway.execute import code as code_module
 from sandbox import DockerEngine, Sessions
 from sandbox.image import build
 from tests.support import ANA, Tool, gateway_with, one, reason, records, result, tool, vote
-from tests.unit.sandbox.daemon import ROOT, ready_fixture  # noqa: F401
+from tests.unit.sandbox.daemon import ROOT, Gate, daemon_fixture, gate_fixture, ready_fixture  # noqa: F401
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -79,7 +80,10 @@ def test_values_texts_and_files_come_back(gateway: Gateway, base: Path) -> None:
 def test_a_plot_comes_back_through_the_whole_gateway(base: Path, ready: tuple[str, Path]) -> None:
     build.ensure(DockerEngine(), ready[1].parent, ready[1], build.DATA_IMAGE_NAME)
     code = "import pandas\nimport matplotlib.pyplot as plt\npandas.Series([1, 3, 2]).plot()\nplt.title('orders')"
-    with gateway_with(base, runs_code(profile="python-data")) as gateway:
+    patient = runs_code(
+        profile="python-data", execution={"deadline_s": 120}
+    )  # the profile bounds the code all the same
+    with gateway_with(base, patient) as gateway:
         found = result(one(gateway.session(ANA), "run_code", code=code))
         (plot,) = found["files"]
         assert (plot["name"], plot["media_type"]) == ("figure-1.png", "image/png")
@@ -160,6 +164,24 @@ def test_what_code_prints_changes_no_verdict(gateway: Gateway, base: Path) -> No
     assert isinstance(outcome, Released)
     assert outcome.failure is not None
     assert [each["evidence"]["verdict"] for each in records(base, "call.outcome")] == ["code_failed"]
+
+
+def test_c099_a_sandbox_that_is_lost_while_code_runs_is_not_told_as_code_that_did_not_run(
+    base: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = DockerEngine().host
+    monkeypatch.setenv("DOCKER_HOST", gate.host)
+    with gateway_with(base, RUN) as gateway:
+        gateway.watch_code(lambda _: gate.cut())
+        code = "import time\nprint('begun', flush=True)\ntime.sleep(600)"
+        outcome = one(gateway.session(ANA), "run_code", code=code)
+        owner = gateway._runtime.keys.digest.id
+    assert isinstance(outcome, Released)
+    assert outcome.failure is not None
+    assert outcome.failure.code == "code_sandbox_failed"
+    (ended,) = records(base, "call.outcome")
+    assert (ended["evidence"]["verdict"], ended["evidence"]["exit_code"]) == ("sandbox_failed", None)
+    assert DockerEngine(real, owner=owner, clock=lambda: time.time() + 86_400).reap()
 
 
 def test_overload_is_refused_at_once_with_a_reason(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
