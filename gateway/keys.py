@@ -103,8 +103,12 @@ class Keys:
 
     def matches(self, data: bytes, digest: str, *, domain: bytes = b"") -> bool:
         """True if `digest` was made of `data` with any key held here."""
-        key = self._digests.get(digest.split(":")[1] if digest.count(":") == 2 else "")
+        key = self._digests.get(_key_id(digest))
         return key is not None and key.matches(data, digest, domain=domain)
+
+    def made(self, digest: str) -> bool:
+        """Whether `digest` names a key held here."""
+        return _key_id(digest) in self._digests
 
     def spellings(self, data: bytes, *, domain: bytes) -> tuple[str, ...]:
         """`data`'s digest under every key held here, the current one first: what a rotation must not forget."""
@@ -230,6 +234,10 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _key_id(digest: str) -> str:
+    return digest.split(":")[1] if digest.count(":") == 2 else ""
 
 
 def _seal_id(key: bytes) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gateway.cli import audit_read, audit_receipt
+from gateway.cli import audit_match, audit_read, audit_receipt, audit_reveal
 from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, paragraph, print_json, safe, styled
 from gateway.cli.progress import progressing
 
@@ -106,6 +106,8 @@ for _command in (audit_read.search, audit_read.call, audit_read.conversation, au
 app.command()(audit_read.export)
 app.command()(audit_receipt.receipt)
 app.command("check-receipt")(audit_receipt.check_receipt)
+app.command()(audit_match.match)
+app.command()(audit_reveal.reveal)
 
 
 @app.command()

@@ -162,11 +162,12 @@ class ApprovalExpired:
 @final
 @dataclass(slots=True)
 class SecretRevealed:
-    """Somebody looked at the secret parameters of a request."""
+    """Somebody looked at the secret parameters of a request, or at what is sealed about a call."""
 
     kind: ClassVar[str] = "secret.revealed"
-    request_id: str
+    request_id: str | None
     by: str
+    call_id: str | None = None
 
 
 @final
