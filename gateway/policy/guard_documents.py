@@ -178,6 +178,7 @@ class HtmlGuard(GuardModel):
     """The argument is HTML. The tool receives it sanitised: listed tags, no script, style or event handler."""
 
     hands: ClassVar[str | None] = "SafeHtml"
+    blocks: ClassVar[bool] = True
     protects: ClassVar[str] = "Nothing in it runs, loads or styles, where it is used as the content of an element."
     cannot: ClassVar[str] = (
         "It is not safe inside an attribute, a script or a style, and what its words say is not looked at."

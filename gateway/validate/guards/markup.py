@@ -14,7 +14,10 @@ from gateway.policy.guard_documents import HtmlGuard
 from gateway.validate.guards.refusal import GuardRefused
 from gateway.validate.guards.text import hidden
 
-MAX_HTML_CHARS = 256 * 1024
+# A browser's parser repairs what is left open, in quadratic time and space: so large, a second at worst (CWE-407).
+MAX_HTML_CHARS = 64 * 1024
+MAX_TAGS = 2_000
+MAX_CLEAN_CHARS = 256 * 1024
 _ATTRIBUTES: Final[dict[str, set[str]]] = {"a": {"href", "title"}, "*": set()}
 _SCHEMES: Final = {"https", "mailto"}
 _HOW: Final = "Write it with visible characters only."
@@ -44,18 +47,26 @@ class HtmlCheck:
         )
 
     def __call__(self, name: str, value: object) -> SafeHtml:
-        if not isinstance(value, str) or len(value) > MAX_HTML_CHARS:
-            raise GuardRefused(f"{name}: must be HTML of at most {MAX_HTML_CHARS} characters.", "Send less.")
+        if not isinstance(value, str) or len(value) > MAX_HTML_CHARS or value.count("<") > MAX_TAGS:
+            raise _too_much(name)
         place = hidden(value)
         if place is not None:
             raise GuardRefused(
                 f"{name}: has a hidden or control character at position {place + 1}.", _HOW, _which(name, value, place)
             )
         cleaned = self._cleaner.clean(value)
+        if len(cleaned) > MAX_CLEAN_CHARS:
+            raise _too_much(name)
         place = hidden(cleaned)
         if place is not None:  # `&#x202e;`, `&zwnj;`: the sanitiser reads them as a browser does
             raise GuardRefused(f"{name}: stands for a hidden or control character.", _HOW, _which(name, cleaned, place))
         return SafeHtml(cleaned)
+
+
+def _too_much(name: str) -> GuardRefused:
+    return GuardRefused(
+        f"{name}: must be HTML of at most {MAX_HTML_CHARS} characters and {MAX_TAGS} tags.", "Send less."
+    )
 
 
 def _which(name: str, text: str, place: int) -> str:

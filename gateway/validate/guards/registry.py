@@ -35,7 +35,7 @@ from gateway.validate.guards.url import UrlCheck
 class Guards:
     """`roots` gives the folder for each name a path guard may use, `network` what a URL guard asks and connects to.
 
-    `opens` says that `apply` touches the file system or asks for an address, so it may block.
+    `opens` says that `apply` may block: it touches the file system, asks for an address, or repairs HTML.
     """
 
     def __init__(

@@ -198,6 +198,23 @@ def test_c144_a_character_reference_hides_nothing(text: str) -> None:
     assert HTML.apply({"h": kept})["h"]
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<ul><li>" * 30_000,
+        "<a " + " ".join(f"{number:x}" for number in range(50_000)) + ">",
+        ("<a><b><i><em><strong>" * 3 + "</p>") * 3_000,
+        "<p>" + "".join(f"<b x{number}>" for number in range(600)) + "<p>x" * 600 + "</b>" * 600,
+    ],
+    ids=["nested", "attributes", "formatting", "grown"],
+)
+def test_c152_html_that_a_parser_must_repair_costs_no_minute(text: str) -> None:
+    with pytest.raises(GuardRefused) as caught:
+        HTML.apply({"h": text})
+    assert "at most" in caught.value.message
+
+
 def test_html_of_another_kind_or_too_long() -> None:
     for value in (7, ["<b>"], "x" * 300_000):
         with pytest.raises(GuardRefused):
