@@ -128,8 +128,10 @@ class Session:
         only: Collection[str] | None = None,
         called: Collection[str] = (),
         deferred: Collection[str] = (),
-    ) -> list[dict[str, Any]]:
+    ) -> list[Any]:
         """The tools this principal may see and call, in a stable order, ready for `tools=` of the API named.
+
+        Each is a dictionary; `Any` to a type checker, because each API of the `openai` client has types of its own.
 
         `tags` keeps those whose contract has at least one of them, `only` those named. Of versions of one tool the
         newest is listed, or one of `called`: what the conversation has called before. Nothing here adds a right.
@@ -152,8 +154,10 @@ class Session:
         """Text for the system prompt: who is asking, and the rules of this gateway. It names no tool."""
         return instructions(self.principal.id, self._engine.policy().stages.authorize.roles(self.principal))
 
-    async def dispatch(self, tool_calls: Iterable[object]) -> list[dict[str, Any]]:
+    async def dispatch(self, tool_calls: Iterable[object]) -> list[Any]:
         """Answer the tool calls of a model's message. Returns the messages to append, in the calls' own shape.
+
+        Each is a dictionary (`Any` as in `tools`).
 
         Raises UsageError for what is no message of a model's that could be answered; that is recorded.
         """
@@ -164,7 +168,7 @@ class Session:
             raise
         return self._answers(asked, await self.judge(asked.calls))
 
-    def dispatch_sync(self, tool_calls: Iterable[object]) -> list[dict[str, Any]]:
+    def dispatch_sync(self, tool_calls: Iterable[object]) -> list[Any]:
         """`dispatch` for programs without an event loop; works inside a running one too, and then blocks it."""
         try:
             asked = read_calls(tool_calls)
@@ -223,7 +227,7 @@ class Session:
         drive(self._engine.record.event(desk.event(ballot), self._blocking()))
         desk.cast(ballot)
 
-    def late_message(self, outcome: Outcome) -> dict[str, Any]:
+    def late_message(self, outcome: Outcome) -> Any:
         """The message that brings a deferred result into the conversation, after its call was answered `pending`."""
         return write_late(outcome)
 

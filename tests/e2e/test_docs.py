@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from examples.scripted_openai import Conversation, Say, Script, ScriptedOpenAI, call, scene
-from examples.scripted_openai.script import Reply
+from examples.scripted_openai import ScriptedOpenAI
+from examples.scripted_openai.pages import pages_script
 from gateway.domain import event
 from scripts import cli_reference, policy_reference
 from tests.architecture.source import ROOT, tracked
@@ -24,35 +24,8 @@ DOCS = ROOT / "docs"
 @pytest.fixture
 def model() -> Iterator[dict[str, str]]:
     """The environment of a model that says what the pages say it says."""
-    script = Script(
-        [
-            scene(
-                "Refund me 900 USD",
-                call("refund", order_id="A-1003", cents=90000),
-                _by_result("I refunded 900 USD.", error="I may refund 500 USD at most."),
-            ),
-            scene("Then refund me 40 USD", call("refund", order_id="A-1003", cents=4000), Say("I refunded 40 USD.")),
-            scene("Where is my order", call("get_order_status", order_id="A-1001"), Say("A-1001 is on its way.")),
-            scene(
-                "Refund me 250 USD",
-                call("refund", order_id="A-1003", cents=25000),
-                _by_result("I refunded 250 USD.", pending="A colleague has to agree first."),
-            ),
-        ]
-    )
-    with ScriptedOpenAI(script) as server:
+    with ScriptedOpenAI(pages_script()) as server:
         yield {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.api_key}
-
-
-def _by_result(plain: str, **marked: str) -> Callable[[Conversation], Reply]:
-    """A closing sentence chosen by what the tool's result holds: the model reads what the gateway let through."""
-
-    def reply(conversation: Conversation) -> Reply:
-        result = conversation.result("refund")
-        found = [text for mark, text in marked.items() if isinstance(result, dict) and mark in result]
-        return Say(found[0] if found else plain)
-
-    return reply
 
 
 PAGES = [

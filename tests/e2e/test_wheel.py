@@ -61,7 +61,12 @@ def test_the_packages_come_from_the_wheel(bin_dir: Path, tmp_path: Path) -> None
 
 def test_the_wheel_holds_what_a_start_needs(wheel: Path, tmp_path: Path) -> None:
     shutil.unpack_archive(wheel, tmp_path, format="zip")
-    for name in ("gateway/py.typed", "gateway/starter_policies/model.conf", "sandbox/image/seccomp.json"):
+    for name in (
+        "gateway/py.typed",
+        "sandbox/py.typed",
+        "gateway/starter_policies/model.conf",
+        "sandbox/image/seccomp.json",
+    ):
         assert (tmp_path / name).is_file(), name
     assert not (tmp_path / "tests").exists()
     assert list(tmp_path.glob("toolgate-*.dist-info/licenses/LICENSE"))
