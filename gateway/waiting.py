@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from typing import Any, TypeVar, TypeVarTuple, final
 
 from gateway.domain.errors import ToolgateError, UsageError
@@ -62,14 +63,26 @@ class OwnLoop:
             return self._loop
 
     def close(self) -> None:
+        """Cancel what still runs, so that nobody waits for it for ever, and end the thread."""
         with self._guard:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
         if loop is not None and thread is not None:
+            ended = asyncio.run_coroutine_threadsafe(_cancel_all(), loop)
+            with suppress(FutureTimeout):  # somebody blocks the loop: it is stopped all the same
+                ended.result(LOOP_GRACE_S)
             loop.call_soon_threadsafe(loop.stop)
             thread.join(timeout=5)
             if not thread.is_alive():
                 loop.close()
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=LOOP_GRACE_S)
 
 
 @final

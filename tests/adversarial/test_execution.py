@@ -16,7 +16,19 @@ from gateway.domain.decision import ReasonCode
 from gateway.shapes.answers import content
 from gateway.waiting import Workers
 from tests.architecture.source import ROOT
-from tests.support import ANA, Tool, ask, gateway_with, one, reason, records, result, tool
+from tests.support import (
+    ANA,
+    Tool,
+    ask,
+    gateway_with,
+    one,
+    open_gateway,
+    policies_for,
+    reason,
+    records,
+    result,
+    tool,
+)
 
 
 class Weird(BaseException):
@@ -351,3 +363,34 @@ def test_c150_what_is_no_error_does_not_say_that_nothing_happened(
         assert isinstance(one(session, "hit"), Released if repeatable else Unknown)
         assert reason(one(session, "hit")) is ReasonCode.VALUE_BUDGET
     assert [each["status"] for each in records(tmp_path, "call.outcome")] == ["failed" if repeatable else "unknown"]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_c153_a_gateway_that_is_closed_leaves_no_caller_waiting(tmp_path: Path, batch: int) -> None:
+    begun = threading.Semaphore(0)
+    ends: list[object] = []
+
+    async def pay(order: str) -> str:
+        begun.release()
+        await asyncio.Event().wait()
+        return "never"
+
+    paying = tool(pay, effect="external", effect_key=["order"], execution={"deadline_s": 600})
+    policies_for(tmp_path, paying)
+    gateway = open_gateway(tmp_path, paying)
+
+    def call() -> None:
+        try:
+            ends.append(gateway.session(ANA).judge_sync([ask("pay", order=str(n)) for n in range(batch)]))
+        except BaseException as gone:
+            ends.append(gone)
+
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    for _ in range(batch):
+        assert begun.acquire(timeout=10)
+    gateway.close()
+    caller.join(30)
+    assert len(ends) == 1
+    with open_gateway(tmp_path, paying) as again:
+        assert reason(one(again.session(ANA), "pay", order="0")) is ReasonCode.EFFECT_HELD
