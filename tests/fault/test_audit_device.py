@@ -58,8 +58,8 @@ class Device:
         self._mount()
 
     def close(self) -> None:
-        _run("umount", str(self.folder))
-        _run("losetup", "-d", self._name)
+        _run("umount", "--lazy", str(self.folder))  # a test that failed may have left a file open in it
+        _run("losetup", "-d", self._name)  # once nobody uses it any more
 
 
 @pytest.fixture
