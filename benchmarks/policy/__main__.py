@@ -28,7 +28,7 @@ from gateway import Gateway
 from gateway.policy.loader import load
 from gateway.policy.policy_set import PolicySet
 from gateway.policy_tools.dry import DryRun
-from gateway.policy_tools.impact import impact, recorded_calls
+from gateway.policy_tools.impact import impact
 from gateway.policy_tools.lint import lint
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ def _start(policies: Path, home: Path) -> None:
 
 
 def _replay(policy: PolicySet, audit: Path) -> None:
-    found = impact(policy, recorded_calls(audit))
+    found = impact(policy, audit)
     if found.judged != CALLS:
         raise SystemExit(f"only {found.judged} calls were judged: {found.undecidable.most_common(1)}")
 

@@ -33,19 +33,42 @@ def read_origin(
     An unfinished last line (a writer at work, or a torn one) is left out. Lines that a live writer has not
     acknowledged yet may show, and may be set aside later. Raises OSError.
     """
+    if marks:
+        for index, data in marked_lines(audit_root, origin, marks, meter):
+            yield Stored(index, data, decoded(data))
+        return
+    for index, data in _finished(audit_root, origin, meter):
+        try:
+            yield Stored(index, data, decode(data))
+        except ValueError:
+            yield Stored(index, data, None)
+
+
+def marked_lines(
+    audit_root: Path, origin: str, marks: tuple[bytes, ...], meter: Meter | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """The place and the bytes of every finished line that holds one of the marks. Raises OSError."""
+    marked = re.compile(b"|".join(map(re.escape, marks))).search  # a third of the time of looking for one by one
+    for index, data in _finished(audit_root, origin, meter):
+        if marked(data) is not None:
+            yield index, data
+
+
+def decoded(line: bytes) -> dict[str, Any] | None:
+    """What a line says, decoded quickly; None where it is no JSON object."""
+    try:
+        return decode_quickly(line)
+    except ValueError:
+        return None
+
+
+def _finished(audit_root: Path, origin: str, meter: Meter | None) -> Iterator[tuple[int, bytes]]:
     segments = Place(origin, audit_root, audit_root).segments()
     whole = not segments or segments[0].name == FIRST_SEGMENT
     start = 0 if whole else says_it_starts_at(segments[0]) or 0
-    read = decode_quickly if marks else decode
-    marked = re.compile(b"|".join(map(re.escape, marks))).search  # a third of the time of looking for one by one
     for index, data, torn in numbered(segments, start):
         if torn:
             return
         if meter is not None:
             meter.line(len(data) + 1)
-        if marks and marked(data) is None:
-            continue
-        try:
-            yield Stored(index, data, read(data))
-        except ValueError:
-            yield Stored(index, data, None)
+        yield index, data

@@ -87,7 +87,7 @@ def numbered(segments: list[Path], start: int = 0) -> Iterator[Numbered]:
             index += 1
             waiting = None
         if line.whole:
-            yield Numbered(index, line.data, torn=False)
+            yield Numbered(index, line.data, False)
             index += 1
         else:
             waiting = line.data

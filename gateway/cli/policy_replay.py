@@ -33,11 +33,10 @@ def impact(
     """Which recorded calls a candidate would decide otherwise. Exit code 1 if there are any."""
     from gateway.policy.loader import load
     from gateway.policy_tools.impact import impact as impact_of
-    from gateway.policy_tools.impact import recorded_calls
     from gateway.settings import locate
 
     audit = log or locate(policies, home).audit
-    found = impact_of(load(candidate, locked=False), recorded_calls(audit))
+    found = impact_of(load(candidate, locked=False), audit)
     if as_json:
         print_json(
             {
@@ -86,7 +85,7 @@ def unused(
 ) -> None:
     """Grants, tools and rules that no recorded call used: candidates for removal."""
     from gateway.policy.loader import load
-    from gateway.policy_tools.impact import recorded_calls
+    from gateway.policy_tools.recorded import recorded_calls
     from gateway.policy_tools.unused import patch
     from gateway.policy_tools.unused import unused as unused_in
     from gateway.settings import locate

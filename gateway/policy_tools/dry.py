@@ -24,7 +24,7 @@ from gateway.authorize.stage import Authorize
 from gateway.clock import SystemClock
 from gateway.domain.call import CallContext, RawCall
 from gateway.domain.charge import PLACES, Charge
-from gateway.domain.decision import Provenance, Refusal, Step
+from gateway.domain.decision import Obligation, Provenance, Refusal, Step
 from gateway.domain.errors import PolicyError, UsageError
 from gateway.domain.ids import Principal
 from gateway.domain.instant import Instant
@@ -84,7 +84,7 @@ class Passed:
 @final
 @dataclass(slots=True)
 class Verdict:
-    """What would become of the call. `refusal` is set for a denial, `needs` for an escalation.
+    """What would become of the call. `refusal` is set for a denial, `obligations` for an escalation.
 
     `grant` is the row that let it pass step 2, `effective` the arguments that step 4 took, as canonical JSON. `asked`
     are the contract's rules, `rules` those that decided.
@@ -95,12 +95,21 @@ class Verdict:
     grant: Provenance | None = None
     effective: bytes | None = None
     asked: tuple[ContractRule, ...] = ()
-    needs: tuple[str, ...] = ()
-    rules: tuple[Provenance, ...] = ()
+    obligations: tuple[Obligation, ...] = ()
 
     @property
     def reason(self) -> str:
         return self.refusal.reason.value if self.refusal is not None else ""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return tuple(f"{each.kind}: {each.why}" for each in self.obligations)
+
+    @property
+    def rules(self) -> tuple[Provenance, ...]:
+        if self.refusal is not None:
+            return (self.refusal.rule,) if self.refusal.rule is not None else ()
+        return tuple(each.rule for each in self.obligations if each.rule is not None)
 
     @property
     def passed(self) -> tuple[Passed, ...]:
@@ -145,6 +154,7 @@ class DryRun:
         limits = {tool: loaded.contract.limits for tool, loaded in policy.contracts.items()}
         self._limit = Limit(policy.settings.loop, limits, self._counters)
         self._clock = SystemClock()
+        self._opened = self._clock.now()
         self._at_hand = _AtHand()
         self._given: dict[str, object] = {}
         facts = Facts()
@@ -174,7 +184,7 @@ class DryRun:
         `wire`: the question's arguments as JSON, where somebody has them at hand.
         """
         compiled = self.contracts.get(asked.tool)
-        now = self._clock.now()
+        now = self._opened if asked.at is not None else self._clock.now()
         if asked.at is not None and compiled is not None and "now" in compiled.reads:
             now = _moment(asked.at, now)
         behalf = _principal(asked.on_behalf_of) if asked.on_behalf_of is not None else None
@@ -219,9 +229,7 @@ class DryRun:
         self._validate.close(judged)
         if not judged.obligations:
             return Verdict("allow", None, grant, shaped.effective, compiled.rules)
-        rules = tuple(each.rule for each in judged.obligations if each.rule is not None)
-        needs = tuple(f"{each.kind}: {each.why}" for each in judged.obligations)
-        return Verdict("escalate", None, grant, shaped.effective, compiled.rules, needs, rules)
+        return Verdict("escalate", None, grant, shaped.effective, compiled.rules, judged.obligations)
 
     def looks(self, tool: str) -> bool:
         """Whether a guard of the tool would look something up, a file or an address, and was told that all is well."""
@@ -250,8 +258,8 @@ class DryRun:
         if not contract.facts and not asked.facts:
             return
         given = asked.facts or {}
-        unknown = sorted(set(given) - set(contract.facts))
-        if unknown:
+        if not given.keys() <= contract.facts.keys():
+            unknown = sorted(given.keys() - contract.facts.keys())
             raise PolicyError(f"{contract.tool} asks for no fact {unknown[0]!r}")
         for name, fact in contract.facts.items():
             if name not in given:
@@ -348,5 +356,4 @@ class _AtHand:
 
 
 def _denied(refusal: Refusal, grant: Provenance | None = None, effective: bytes | None = None) -> Verdict:
-    rules = (refusal.rule,) if refusal.rule is not None else ()
-    return Verdict("deny", refusal, grant, effective, rules=rules)
+    return Verdict("deny", refusal, grant, effective)

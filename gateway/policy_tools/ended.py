@@ -22,7 +22,7 @@ from gateway.domain.call import (
     ValidatedCall,
 )
 from gateway.policy_tools.dry import Decision
-from gateway.policy_tools.impact import OF_POLICY
+from gateway.policy_tools.recorded import OF_POLICY
 
 
 @final

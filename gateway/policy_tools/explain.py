@@ -16,8 +16,9 @@ from gateway.audit.read import read_origin
 from gateway.domain.errors import PolicyError, UsageError
 from gateway.policy.policy_set import PolicySet
 from gateway.policy_tools.dry import DryRun, Verdict
-from gateway.policy_tools.impact import Recorded, read_recorded, unanswered
+from gateway.policy_tools.impact import unanswered
 from gateway.policy_tools.nearest import nearest
+from gateway.policy_tools.recorded import Recorded, read_recorded
 
 Under = Literal["the same policy", "the policy that was applied then", "today's policy, which is another"]
 

@@ -9,56 +9,32 @@ guessed. Limits and budgets of the candidate are not counted: no call is denied 
 from __future__ import annotations
 
 import gc
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import orjson
 
 from gateway.audit.intents import origins_of_log
-from gateway.audit.read import read_origin
+from gateway.audit.read import decoded, marked_lines
 from gateway.domain.errors import PolicyError, UsageError
 from gateway.policy.collecting import without_collecting
 from gateway.policy.policy_set import PolicySet
-from gateway.policy_tools.dry import Decision, DryRun, Question, Verdict
+from gateway.policy_tools.dry import Decision, DryRun, Verdict
+from gateway.policy_tools.recorded import DECIDED, OF_ACCESS, Reader, Recorded
 
-# Denials that say something about the policy; the others were about load, limits, grants or faults.
-OF_POLICY: Final = frozenset(
-    {"unknown_tool", "not_granted", "deny_rule", "schema", "guard", "guard_found", "rule", "rule_error"}
-)
-_OF_ACCESS: Final = frozenset({"unknown_tool", "not_granted", "deny_rule"})  # denied before arguments were looked at
 _COLLECT_EVERY: Final = 5  # batches
-_MOST_CALLS: Final = 10_000  # of one batch
-_MOST_BYTES: Final = 32 << 20  # of arguments in one batch
-_DECIDED: Final = (b'"kind":"call.intent"', b'"kind":"call.denied"', b'"kind":"approval.requested"')
+_MOST_BYTES: Final = 32 << 20  # of one batch
+_TOOL: Final = re.compile(rb'"tool":"([^"]*)"').search
 _ORDER: Final = {("deny", "allow"): 0, ("deny", "escalate"): 1, ("escalate", "allow"): 2, ("allow", "escalate"): 3}
 
 
 @final
 @dataclass(slots=True)
-class Recorded:
-    """One call as the log has it: what was decided, or would have been by a gateway that only observed.
-
-    `roles` are those the principal held, `rule` the line that decided. `argued` says that its arguments are recorded,
-    `why_not` why it cannot be judged again, if so.
-    """
-
-    origin: str
-    seq: int
-    call_id: str
-    decision: Decision
-    reason: str
-    question: Question
-    argued: bool
-    why_not: str = ""
-    roles: tuple[str, ...] = ()
-    rule: str = ""
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class Change:
     """A call that the candidate would decide otherwise.
 
@@ -101,77 +77,54 @@ def _who(call: Recorded) -> str:
     return ", ".join(call.roles) if call.roles else f"user:{call.question.principal}"
 
 
-def recorded_calls(audit_root: Path) -> Iterator[Recorded]:
-    """Every call that was decided, in every origin, once: by its intent, its denial, or its request for approval."""
-    for origin in origins_of_log(audit_root):
-        asked: set[str] = set()
-        for stored in read_origin(audit_root, origin, marks=_DECIDED):
-            call = read_recorded(origin, stored.seq, stored.record) if stored.record is not None else None
-            if call is None or call.call_id in asked:
-                continue
-            if stored.record is not None and stored.record["kind"] == "call.intent":
-                asked.add(call.call_id)  # a retried call has an intent for each attempt
-            yield call
-
-
-def read_recorded(origin: str, seq: int, record: dict[str, Any]) -> Recorded | None:
-    """The call of a record that says what was decided; None for any other record."""
-    match record.get("kind"):
-        case "approval.requested":
-            return _recorded(origin, seq, record, "escalate", "")
-        case "call.denied" if record.get("asked"):
-            return _recorded(origin, seq, record, "deny", str(record.get("reason")))
-        case "call.intent" if record["call"]["request_id"] is None:
-            observed = record.get("observed") or {}
-            decision: Decision = observed.get("decision") or "allow"
-            return _recorded(origin, seq, record, decision, str(observed.get("reason") or ""))
-        case _:
-            return None
-
-
-def impact(candidate: PolicySet, calls: Iterable[Recorded]) -> Impact:
-    """Judge every call again. Raises PolicyError only where the candidate cannot be compiled."""
+def impact(candidate: PolicySet, audit_root: Path) -> Impact:
+    """Judge every recorded call again. Raises PolicyError only where the candidate cannot be compiled."""
     found = Impact()
+    readers: dict[str, Reader] = {}
     with without_collecting(), DryRun(candidate) as run:
-        for number, batch in enumerate(_batches(calls, found), 1):
-            for call, wire in batch:
-                _judge(run, call, wire, found)
+        for number, batch in enumerate(_batches(audit_root), 1):
+            for _, origin, seq, line in batch:
+                reader = readers.get(origin) or readers.setdefault(origin, Reader(origin))
+                call = reader(seq, decoded(line))
+                if call is not None:
+                    _judge(run, call, found)
             if number % _COLLECT_EVERY == 0:
                 gc.collect()  # by itself it would walk through the whole policy every few hundred calls
     found.changes.sort(key=lambda change: (_ORDER.get(change.kind, 9), change.call.origin, change.call.seq))
     return found
 
 
-def _batches(calls: Iterable[Recorded], found: Impact) -> Iterator[list[tuple[Recorded, bytes]]]:
-    """The calls that can be judged, with their arguments as JSON; the others are counted.
+def _batches(audit_root: Path) -> Iterator[list[tuple[bytes, str, int, bytes]]]:
+    """(tool, origin, seq, line) of every line that says what was decided, not decoded yet.
 
-    In each batch the calls of one tool stand together, as no verdict depends on another: what was compiled of a
-    contract then stays in the processor's caches (a third of the time with 1,000 contracts).
+    In each batch the calls of one tool stand together, in the order of the log, as no verdict depends on another: what
+    was compiled of a contract then stays in the processor's caches (a third of the time with 1,000 contracts). A tool
+    that is read wrongly off its line costs time and nothing else.
     """
-    batch: list[tuple[Recorded, bytes]] = []
+    batch: list[tuple[bytes, str, int, bytes]] = []
     size = 0
-    for call in calls:
-        if call.why_not:
-            found.undecidable[call.why_not] += 1
-            continue
-        wire = orjson.dumps(call.question.arguments)
-        batch.append((call, wire))
-        size += len(wire)
-        if len(batch) == _MOST_CALLS or size > _MOST_BYTES:
-            batch.sort(key=_tool)
-            yield batch
-            batch, size = [], 0
-    batch.sort(key=_tool)
+    for origin in origins_of_log(audit_root):
+        for seq, line in marked_lines(audit_root, origin, DECIDED):
+            tool = _TOOL(line)
+            batch.append((tool[1] if tool is not None else b"", origin, seq, line))
+            size += len(line)
+            if size > _MOST_BYTES:
+                batch.sort(key=_first)
+                yield batch
+                batch, size = [], 0
+    batch.sort(key=_first)
     yield batch
 
 
-def _tool(waiting: tuple[Recorded, bytes]) -> str:
-    return waiting[0].question.tool
+_first = itemgetter(0)
 
 
-def _judge(run: DryRun, call: Recorded, wire: bytes, found: Impact) -> None:
+def _judge(run: DryRun, call: Recorded, found: Impact) -> None:
+    if call.why_not:
+        found.undecidable[call.why_not] += 1
+        return
     try:
-        verdict = run.judge(call.question, wire)
+        verdict = run.judge(call.question, orjson.dumps(call.question.arguments))
     except (PolicyError, UsageError) as error:
         found.undecidable[str(error)] += 1
         return
@@ -183,71 +136,20 @@ def _judge(run: DryRun, call: Recorded, wire: bytes, found: Impact) -> None:
     if verdict.decision == call.decision:
         found.same += 1
     else:
-        rule = str(verdict.rules[0]) if verdict.rules else call.rule
+        rules = verdict.rules
+        rule = str(rules[0]) if rules else call.rule
         found.changes.append(Change(call, verdict.decision, verdict.reason, rule))
 
 
 def unanswered(run: DryRun, call: Recorded, verdict: Verdict) -> str:
     """What the log would have to say for `verdict` to hold and does not; empty where it says enough."""
+    if verdict.refusal is None and call.argued and call.decision != "deny":
+        return ""
     tool, who = call.question.tool, call.question.principal
-    if not call.argued and verdict.reason not in _OF_ACCESS:
+    if not call.argued and verdict.reason not in OF_ACCESS:
         return f"{tool} is now granted to {who}; the arguments are not recorded"
     if verdict.reason == "fact_unavailable":
         return "the candidate asks for a fact that was not recorded"
     if call.reason == "guard_found" and verdict.decision != "deny" and run.looks(tool):
         return f"a guard of {tool} refused what it found then, a file or an address"
     return ""
-
-
-def _recorded(origin: str, seq: int, record: dict[str, Any], decision: Decision, reason: str) -> Recorded:
-    about = record["call"]
-    arguments = record.get("arguments") or {}
-    question = Question(
-        principal=about["principal"],
-        tool=str(about.get("tool") or record.get("asked")),
-        arguments=arguments,
-        on_behalf_of=about.get("on_behalf_of"),
-        conversation=about["conversation"],
-        facts=record.get("facts") or {},
-        fallback=about.get("parent_id") is not None,
-        calls=None,
-        at=str(record.get("time")),
-    )
-    described = (record.get("observed") or {}).get("arguments") is not None
-    argued = not described and not (record["kind"] == "call.denied" and reason in _OF_ACCESS)
-    why_not = _why_not(record, decision, reason, described=described, masked=_masked(arguments))
-    roles = tuple(str(role) for role in about.get("roles") or ())
-    asked_by = [each.get("rule") for each in record.get("obligations") or ()]
-    rule = str(record.get("rule") or next(filter(None, asked_by), ""))
-    return Recorded(origin, seq, about["call_id"], decision, reason, question, argued, why_not, roles, rule)
-
-
-def _why_not(record: dict[str, Any], decision: Decision, reason: str, *, described: bool, masked: bool) -> str:
-    if decision == "deny" and reason not in OF_POLICY:
-        return f"it was denied for another reason than policy ({reason})"
-    if (
-        decision == "deny"
-        and record.get("effective_digest") is None
-        and reason in ("schema", "not_granted", "deny_rule")
-    ):
-        return "its arguments were not recorded"
-    if described and reason not in _OF_ACCESS:
-        return "only the shape of its arguments was recorded"
-    if record.get("personal"):
-        return "some of its arguments are personal and stand apart"
-    if masked:
-        return "some of its arguments are secret"
-    return ""
-
-
-def _masked(value: object) -> bool:
-    """Whether what stands in place of a secret is somewhere in it."""
-    if type(value) is dict:
-        if "$hmac" in value:
-            return True
-        items: Iterable[object] = value.values()
-    elif type(value) is list:
-        items = value
-    else:
-        return False
-    return any(type(item) in (dict, list) and _masked(item) for item in items)

@@ -29,7 +29,7 @@ from gateway.policy.loader import load
 from gateway.policy.policy_set import PolicySet
 from gateway.policy_tools.dry import Decision, DryRun, Question
 from gateway.policy_tools.ended import Ended, ended_call
-from gateway.policy_tools.impact import OF_POLICY
+from gateway.policy_tools.recorded import OF_POLICY
 
 MAX_WAITING: Final = 256  # ended calls that wait to be judged
 MAX_WAITING_BYTES: Final = 16 << 20  # and their arguments

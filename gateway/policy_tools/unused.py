@@ -15,7 +15,7 @@ from gateway.authorize.casbin_oracle import checked_grants
 from gateway.domain.decision import Provenance
 from gateway.policy.casbin_files import POLICY, GrantRow
 from gateway.policy.policy_set import PolicySet
-from gateway.policy_tools.impact import Recorded
+from gateway.policy_tools.recorded import Recorded
 
 
 @final

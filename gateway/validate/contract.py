@@ -24,17 +24,18 @@ from gateway.validate.vocabulary import Node
 @final
 @dataclass(frozen=True, slots=True)
 class ContractRule:
-    """A rule of a contract and where it stands."""
+    """A rule of a contract and where it stands; `asks` is what it asks for where it escalates."""
 
     rule: Rule
     compiled: CompiledRule
     source: Provenance
+    asks: Obligation
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class CompiledContract:
-    """What step 4 needs of one tool. `always` is asked of every call, `escalation` of one that a rule escalates.
+    """What step 4 needs of one tool. `always` is asked of every call.
 
     `reads` are the variables that its rules name, taken together. `shares` names the sandbox in which calls of one
     conversation find what those before them left.
@@ -53,7 +54,6 @@ class CompiledContract:
     serialize_by: tuple[str, ...]
     shares: str | None
     always: tuple[Obligation, ...]
-    escalation: str
     ask_user: Mapping[str, str]
     grammar: Grammar | None
 
@@ -99,7 +99,6 @@ class CompiledContract:
             serialize_by=tuple(sorted(contract.serialize_by)),
             shares=contract.execution.sandbox if contract.execution.stateful else None,
             always=_always(contract, Provenance(source.file, lines.get("approval", source.line), "approval")),
-            escalation="approval" if contract.clearance.approvers else "confirmation",
             ask_user=contract.ask_user,
             grammar=grammar,
         )
@@ -148,7 +147,9 @@ def _compile_rule(
     source = Provenance(file, lines.get(rule.id, 0), rule.id)
     try:
         check_names(rule.require, frozenset(schema.properties), frozenset(contract.facts), frozenset(contract.charges))
-        return ContractRule(rule, CompiledRule(rule.require), source)
+        kind = "approval" if contract.clearance.approvers else "confirmation"
+        asks = Obligation(kind, rule.tell_people or rule.tell_model, source)
+        return ContractRule(rule, CompiledRule(rule.require), source, asks)
     except PolicyError as error:
         raise PolicyError(f"rule `{rule.id}`: {error.message}", file=file, line=source.line) from error
 

@@ -310,8 +310,7 @@ def _by_rules(
             return _rule_failed(rule, contract.quotable(str(error)), told)
         if rule.rule.otherwise == "deny":
             return _denied(rule, told)
-        why = rule.rule.tell_people or rule.rule.tell_model
-        obligations.append(Obligation(contract.escalation, why, rule.source))
+        obligations.append(rule.asks)
     for bound in bounds:
         refusal = _beyond(bound, scope, contract, told)
         if refusal is not None:

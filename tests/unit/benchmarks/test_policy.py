@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.policy import made
 from gateway.policy.loader import load
-from gateway.policy_tools.impact import impact, recorded_calls
+from gateway.policy_tools.impact import impact
 from gateway.policy_tools.lint import lint
 
 
@@ -15,7 +15,7 @@ def test_what_is_timed_is_judged(tmp_path: Path) -> None:
     policy = load(made.policy(tmp_path / "policies", **size))
     assert len(policy.access.grants) == 4 * 5 * 2 + 12
     assert [each for each in lint(policy) if each.level == "error"] == []
-    found = impact(policy, recorded_calls(made.log(tmp_path / "audit", calls=200, **size)))
+    found = impact(policy, made.log(tmp_path / "audit", calls=200, **size))
     assert found.judged == 200
     assert not found.undecidable
     assert {change.kind for change in found.changes} <= {("allow", "escalate"), ("allow", "deny")}

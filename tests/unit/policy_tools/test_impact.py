@@ -13,7 +13,8 @@ from gateway import Gateway, Principal, SettingsError, ToolCall
 from gateway.cli.app import app
 from gateway.policy.loader import load
 from gateway.policy_tools import impact as module
-from gateway.policy_tools.impact import Impact, impact, recorded_calls
+from gateway.policy_tools.impact import Impact, impact
+from gateway.policy_tools.recorded import recorded_calls
 from gateway.policy_tools.unused import patch, unused
 
 STARTER = Path(__file__).parents[3] / "gateway" / "starter_policies"
@@ -77,7 +78,7 @@ def test_where_no_log_is_nothing_is_said_of_calls(
 
 
 def of(policies: Path, audit: Path) -> Impact:
-    return impact(load(policies), recorded_calls(audit))
+    return impact(load(policies), audit)
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -93,13 +94,12 @@ def test_the_same_policy_changes_nothing(policies: Path, audit: Path) -> None:
     assert sum(found.undecidable.values()) == 1, "arguments that did not fit are not recorded"
 
 
-@pytest.mark.parametrize(("calls", "size"), [(1, 1 << 20), (3, 1 << 20), (100, 0)])
+@pytest.mark.parametrize("size", [0, 3000, 1 << 20])
 def test_how_calls_are_batched_changes_nothing(
-    policies: Path, audit: Path, monkeypatch: pytest.MonkeyPatch, calls: int, size: int
+    policies: Path, audit: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     edit(policies / "tools/initiate_refund.yaml", "<= 10000", "<= 5000")
     whole = of(policies, audit)
-    monkeypatch.setattr(module, "_MOST_CALLS", calls)
     monkeypatch.setattr(module, "_MOST_BYTES", size)
     assert of(policies, audit) == whole
     assert whole.judged == 6

@@ -11,7 +11,8 @@ import pytest
 from gateway import Gateway, ToolCall
 from gateway.policy.loader import load
 from gateway.policy_tools.explain import explain, find
-from gateway.policy_tools.impact import Impact, impact, recorded_calls
+from gateway.policy_tools.impact import Impact, impact
+from gateway.policy_tools.recorded import recorded_calls
 from tests.support import ANA, tool, write_policies
 
 NOWHERE = "https://nowhere.invalid/"
@@ -46,7 +47,7 @@ def ask(tmp_path: Path, root: Path) -> Callable[..., Impact]:
 
 def judged_by(tmp_path: Path, root: Path, contract: dict[str, object]) -> Impact:
     candidate = load(_write(tmp_path / "candidate", root, contract))
-    return impact(candidate, recorded_calls(tmp_path / "home" / "audit"))
+    return impact(candidate, tmp_path / "home" / "audit")
 
 
 def _write(folder: Path, root: Path, contract: dict[str, object]) -> Path:

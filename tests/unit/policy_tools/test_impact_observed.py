@@ -6,7 +6,8 @@ from pathlib import Path
 
 from gateway import Principal
 from gateway.policy.loader import load
-from gateway.policy_tools.impact import impact, recorded_calls
+from gateway.policy_tools.impact import impact
+from gateway.policy_tools.recorded import recorded_calls
 from gateway.policy_tools.unused import unused
 from tests.adversarial.observing import look_up, observing, pay
 from tests.support import ANA, one, tool, write_policies
@@ -23,14 +24,14 @@ def test_what_would_have_been_denied_counts_as_denied(tmp_path: Path) -> None:
         one(gateway.session(ANA), "look_up", order_id="A-4")
     relaxed = write_policies(tmp_path / "candidate", [tool(pay)], rows=["p, user:mallory, pay, call, allow"])
     (relaxed / "policy.csv").write_text((relaxed / "policy.csv").read_text() + "p, user:mallory, pay, see, allow\n")
-    found = impact(load(relaxed), recorded_calls(tmp_path / "home" / "audit"))
+    found = impact(load(relaxed), tmp_path / "home" / "audit")
     assert sorted((c.kind, c.call.question.principal) for c in found.changes) == [
         (("deny", "allow"), "ana"),
         (("deny", "allow"), "mallory"),
     ]
     assert (found.judged, found.same) == (4, 2)
     granted = write_policies(tmp_path / "granted", [tool(pay, rules=[SMALL]), tool(look_up)])
-    found = impact(load(granted), recorded_calls(tmp_path / "home" / "audit"))
+    found = impact(load(granted), tmp_path / "home" / "audit")
     assert found.changes == []
     assert list(found.undecidable.values()) == [1]  # `look_up` is granted now, and nobody knows with what it was called
 
@@ -38,7 +39,7 @@ def test_what_would_have_been_denied_counts_as_denied(tmp_path: Path) -> None:
 def test_a_shape_alone_is_never_judged(tmp_path: Path) -> None:
     with observing(tmp_path, tool(pay)) as gateway:
         one(gateway.session(ANA), "pay", order_id="A-1", cents="many")
-    found = impact(load(tmp_path / "policies"), recorded_calls(tmp_path / "home" / "audit"))
+    found = impact(load(tmp_path / "policies"), tmp_path / "home" / "audit")
     assert dict(found.undecidable) == {"only the shape of its arguments was recorded": 1}
 
 
