@@ -39,8 +39,9 @@ def main() -> None:
         return
     print(
         "Not the same work. `docker run` has the same limits and says nothing of OOM in a child, values or files.\n"
-        "llm-sandbox copies the code into a writable root as user root, so it runs without the read-only root and\n"
-        "with its own user; its second run in an open session is a new interpreter in a used container."
+        "llm-sandbox copies the code into a writable root as user root, so it runs without the read-only root, under\n"
+        "Docker's own seccomp profile and as its own user; its second run in an open session is a new interpreter in\n"
+        "a used container."
     )
 
 
