@@ -70,7 +70,10 @@ def shape_of(line: bytes) -> Shape | None:
 
 
 class Numbered(NamedTuple):
-    """One line by its place in the log. `torn`: the unfinished last line, which is no record."""
+    """One line by its place in the log. `torn`: the unfinished last line, which is no record.
+
+    A line without a newline that is not the last one holds a NUL at its end: it is hashed so, and is no record either.
+    """
 
     at: int
     data: bytes
@@ -83,7 +86,7 @@ def numbered(segments: list[Path], start: int = 0) -> Iterator[Numbered]:
     waiting = None
     for line in read_lines(segments):
         if waiting is not None:  # unfinished, yet followed by more: over-long, or a segment cut in the middle
-            yield Numbered(index, waiting, torn=False)
+            yield Numbered(index, waiting + b"\0", torn=False)
             index += 1
             waiting = None
         if line.whole:

@@ -153,7 +153,7 @@ def verify_origin(
         return Verdict("rolled-back", None)
     pieces = [x for p in names if p.suffix == ".jsonl" and p.name >= first for x in LINE.findall(p.read_bytes())]
     torn = bool(pieces) and not pieces[-1].endswith(b"\n")
-    lines = [piece.removesuffix(b"\n") for piece in pieces[: len(pieces) - torn]]
+    lines = [x[:-1] if x.endswith(b"\n") else x + b"\0" for x in pieces[: len(pieces) - torn]]
     side = [p for p in names if p.suffix == ".leaves"]
     leaves = [p.read_bytes()[n : n + 32] for p in side for n in range(0, p.stat().st_size - 31, 32)]
     leaves = leaves[0 if side and side[0].stem >= first[:8] else start :][: size - start]

@@ -93,6 +93,11 @@ def cut(chance: random.Random, files: Files) -> None:
     files[name] = files[name][: chance.randrange(len(files[name]))]
 
 
+def shave(chance: random.Random, files: Files) -> None:
+    name = _some(chance, files)
+    files[name] = files[name][:-1]  # the newline, which no leaf hash covers
+
+
 def splice(chance: random.Random, files: Files) -> None:
     name, other = _some(chance, files), _some(chance, files)
     at, start = chance.randrange(len(files[name])), chance.randrange(len(files[other]))
@@ -165,7 +170,7 @@ def zeros(chance: random.Random, files: Files) -> None:
 
 
 KINDS: list[Callable[[random.Random, Files], None]] = [
-    flip, flip, flip, flip_leaf, cut, splice, take_out, double, swap, move, renumber, lose, lose_both, empty, exchange,
+    flip, flip, flip, flip_leaf, cut, shave, splice, take_out, double, swap, move, renumber, lose, lose_both, empty, exchange,
     zeros,
 ]  # fmt: skip
 

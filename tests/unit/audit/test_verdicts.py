@@ -79,6 +79,19 @@ def test_a_bad_checkpoint_is_named_before_a_bad_retirement(tmp_path: Path) -> No
     assert _judged(desk) == ("checkpoint-invalid", None)
 
 
+def test_the_newline_that_ends_a_closed_segment_is_part_of_the_evidence(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.filled(30, every=4, rotate_bytes=600)
+    records = -1
+    for segment in desk.place.segments()[:-1]:
+        whole = segment.read_bytes()
+        records += len(whole.splitlines())
+        segment.write_bytes(whole[:-1])
+        assert _judged(desk) == ("edited" if records < 29 else "truncated", records)  # the segment after it is empty
+        segment.write_bytes(whole)
+    assert _judged(desk) == ("ok", None)
+
+
 def test_a_stray_byte_in_a_side_file_shifts_nothing_in_the_next(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.filled(30, every=4, rotate_bytes=600)
