@@ -170,8 +170,8 @@ def zeros(chance: random.Random, files: Files) -> None:
 
 
 KINDS: list[Callable[[random.Random, Files], None]] = [
-    flip, flip, flip, flip_leaf, cut, shave, splice, take_out, double, swap, move, renumber, lose, lose_both, empty, exchange,
-    zeros,
+    flip, flip, flip, flip_leaf, cut, shave, splice, take_out, double, swap, move, renumber, lose, lose_both, empty,
+    exchange, zeros,
 ]  # fmt: skip
 
 
