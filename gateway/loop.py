@@ -144,7 +144,7 @@ async def run(
         progress = Progress(api, read_items(api, messages if input is None else input), {})
         check_pairs(api, progress.items, stored="previous_response_id" in params)
     reply_model = take_reply_model(api, params)
-    progress.params |= check_params(params)
+    progress.params |= check_params(params, session.engine.policy().requests)
     if on_unchecked_text is not None and not progress.params.get("stream"):
         raise UsageError("`on_unchecked_text` needs `stream=True`")
     subset = {"tags": tags, "only": only, "deferred": deferred}

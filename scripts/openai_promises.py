@@ -219,6 +219,21 @@ SECTIONS = (
                 "test_what_the_provider_would_execute_is_taken_out_and_recorded",
             ),
             responses("tools among the input items filtered", "test_tools_hidden_among_the_input_items_are_filtered"),
+            line(
+                "tools and rights among what `run` is given refused",
+                "test_a_conversation_that_brings_tools_or_rights_is_refused_before_it_is_sent",
+            ),
+            line(
+                "parameters that nobody knows refused, or named by the policy",
+                "test_a_parameter_of_another_provider_may_be_named_in_the_policy",
+            ),
+            line(
+                "every parameter, tool, item, event and endpoint of the installed library has its place",
+                "test_every_parameter_is_known_or_refused",
+                "test_every_endpoint_is_governed_passes_or_is_refused",
+                apis=APIS,
+                ways=WAYS,
+            ),
             chat("web search as a parameter or a model", "test_the_web_search_of_chat_completions_is_taken_out"),
             responses("allowed by name and recorded", "test_what_the_policy_allows_by_name_leaves_and_is_recorded"),
             line(
@@ -257,6 +272,9 @@ SECTIONS = (
             line(
                 "other endpoints and websockets",
                 "test_other_endpoints_pass_or_are_refused",
+                "test_no_websocket_of_any_part_can_be_opened",
+                "test_a_copy_is_governed_too",
+                "test_a_request_written_by_hand_is_governed",
                 apis=APIS,
                 without={"streamed": ENDPOINTS},
             ),

@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound="OpenAI | AsyncOpenAI")
 
 _CHAT = re.compile(r"/chat/completions/?\Z")
-_RESPONSES = re.compile(r"/responses(?:/input_tokens|/compact)?/?\Z")
+_RESPONSES = re.compile(r"/(?:responses(?:/input_tokens|/compact)?|conversations(?:/[^/]+(?:/items)?)?)/?\Z")
 # What may be sent as it is: endpoints at which no model is given a tool.
 _TOOLLESS = re.compile(
-    r"/(?:embeddings|moderations|completions|files|responses/[^/]+/cancel|chat/completions/[^/]+"
-    r"|audio/(?:speech|transcriptions|translations)|images/(?:generations|edits|variations)"
+    r"/(?:embeddings|moderations|completions|decisions|files|responses/[^/]+/cancel|chat/completions/[^/]+"
+    r"|audio/(?:speech|transcriptions|translations|voices|voice_consents(?:/[^/]+)?)"
+    r"|images/(?:generations|edits|variations)|videos(?:/(?:characters|edits|extensions|[^/]+/remix))?"
+    r"|content_provenance_checks"
     r"|uploads(?:/[^/]+/(?:parts|complete|cancel))?|fine_tuning/jobs(?:/[^/]+/(?:cancel|pause|resume))?"
     r"|vector_stores(?:/[^/]+(?:/(?:files|file_batches|search)(?:/.*)?)?)?)/?\Z"
 )
@@ -73,13 +75,22 @@ def _like(inner: httpx2.Client | httpx2.AsyncClient) -> dict[str, Any]:
 
 @cache
 def _governed(kind: type) -> Any:
-    """A subclass whose websockets are shut: they would not pass the HTTP client. `with_options` keeps it."""
+    """A subclass whose websockets are shut: they would not pass the HTTP client. `with_options` keeps it, and that."""
 
     def no_connect(part: Any) -> Any:
         part.connect = _shut
         return part
 
     class Governed(kind):  # type: ignore[misc] # the class is only known at run time
+        def copy(self, *, http_client: Any = None, **more: Any) -> Any:
+            if http_client is not None and not isinstance(http_client._transport, _Sync | _Async):
+                raise UsageError(
+                    "another HTTP client would lead past the gateway: make the client with it, then wrap that"
+                )
+            return super().copy(http_client=http_client, **more)
+
+        with_options = copy
+
         realtime = property(_shut)
         live = property(_shut)
 

@@ -37,3 +37,8 @@ class OpenAISettings(Document):
     destructive_in_parallel: bool = Field(
         default=False, description="Leave parallel calls on although a tool with `risk: high` is in the list."
     )
+    parameters: tuple[str, ...] = Field(
+        default=(),
+        description="Parameters of a provider of yours that OpenAI's API does not have, and that bring no tool. A "
+        "request with any other unknown one is refused.",
+    )

@@ -14,10 +14,11 @@ from typing import Any
 from gateway.domain.decision import StopReason
 from gateway.domain.errors import ToolgateError
 from gateway.shapes.calls import Format, chat_call, good_id, is_own_call, kind_of
+from gateway.shapes.known import ITEMS_WITH_TOOLS, TRACE_OF
 from gateway.shapes.models import RequestRules
 from gateway.shapes.search import SEARCH_ITEMS, found
 
-_HARMLESS = frozenset(("message", "reasoning", "compaction", *SEARCH_ITEMS))
+_HARMLESS = frozenset(("message", "reasoning", "compaction", *SEARCH_ITEMS, *ITEMS_WITH_TOOLS))
 # web_search_call, shell_call_output, mcp_list_tools: what a provider-executed tool leaves in the output
 _TRACES = re.compile(r"_(?:call_output|call|output|list_tools|approval_request)\Z")
 
@@ -79,20 +80,22 @@ def _responses(body: Mapping[str, Any], rules: RequestRules, visible: Collection
 
 
 def check_item(item: Any, rules: RequestRules, visible: Collection[str] = ()) -> bool:
-    """One output item of Responses: True for a call of ours. `visible` are the tools that a search may have found.
+    """One output item of Responses: True for a call of ours. `visible` are the tools that an item may bring.
 
     Raises ResponseRefused.
     """
     if not isinstance(item, Mapping):
         raise ResponseRefused(StopReason.INVALID_TURN, "an item is no object")
-    if kind_of(item) == "tool_search_output" and not all(name in visible for name in found(item)):
-        raise ResponseRefused(StopReason.UNKNOWN_ITEM, "a search found a tool that is not available in this session")
-    if kind_of(item) in _HARMLESS:
+    kind = kind_of(item)
+    if kind in ITEMS_WITH_TOOLS and not all(name in visible for name in found(item)):
+        raise ResponseRefused(
+            StopReason.UNKNOWN_ITEM, "a search found, or an item brings, a tool that is not available in this session"
+        )
+    if kind in _HARMLESS:
         return False
     if is_own_call(item):
         return True
-    name = _TRACES.sub("", kind_of(item))
-    allowed = any(each.startswith("mcp:") for each in rules.provider_tools) if name == "mcp" else False
-    if not allowed and name not in {_TRACES.sub("", each) for each in rules.provider_tools}:
+    name = _TRACES.sub("", kind)
+    if not (rules.provides(name) or rules.provides(TRACE_OF.get(name, name))):
         raise ResponseRefused(StopReason.UNKNOWN_ITEM, "it holds an item of a kind that no policy allows")
     return False

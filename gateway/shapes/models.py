@@ -34,6 +34,11 @@ class RequestRules:
     destructive: frozenset[str] = frozenset()  # tools; empty where they may be called in parallel
     hands_over: frozenset[str] = frozenset()
     truncated_retries: int = 0
+    parameters: frozenset[str] = frozenset()  # of requests, beyond those of OpenAI's API
+
+    def provides(self, kind: str) -> bool:
+        """Whether the provider may execute a tool of that kind: for `mcp`, on any server."""
+        return kind in self.provider_tools or (kind == "mcp" and any(n.startswith("mcp:") for n in self.provider_tools))
 
     def parallel_for(self, model: object) -> Parallel:
         """The deployment's own lines first, then the table; "on" for a family nobody knows anything about."""
@@ -65,4 +70,5 @@ def request_rules(settings: Settings, contracts: Mapping[str, Contract]) -> Requ
         frozenset() if settings.openai.destructive_in_parallel else frozenset(risky),
         frozenset(name for name, each in contracts.items() if each.hands_over),
         settings.loop.truncated_retries,
+        frozenset(settings.openai.parameters),
     )

@@ -10,12 +10,13 @@ the model ask, and asking is judged at dispatch.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
 from gateway.domain.errors import UsageError
 from gateway.shapes.calls import Format, key_name
+from gateway.shapes.known import ITEMS, ITEMS_WITH_RIGHTS, ITEMS_WITH_TOOLS, PARAMETERS, input_kind
 from gateway.shapes.models import RequestRules
 from gateway.shapes.search import SEARCH, settle_search
 from gateway.shapes.tools import ToolLists, name_of
@@ -29,10 +30,11 @@ _REFUSED: dict[str, str] = {
     "plugins": "plugins run at the provider: leave this out",
     "mcp_servers": "these run at the provider: leave this out",
     "tool_resources": "these belong to tools that run at the provider: leave this out",
+    "multi_agent": "its agents run at the provider: leave this out",
+    "data_sources": "these are searched at the provider: leave this out",
 }
 _VERSIONED = re.compile(r"(_preview)?(_\d{4}_?\d{2}_?\d{2})?\Z")  # web_search_preview_2025_03_11 is web_search
 _SEARCHES = re.compile(r"-search-(?:preview|api)\b")  # models that search the web at every request
-_BRINGS_TOOLS = ("additional_tools", "tool_search_output")  # Responses input items
 _SILENT = frozenset(("none", "auto", "required"))
 
 
@@ -67,11 +69,32 @@ def govern_request(
     for name, why in _REFUSED.items():
         if body.get(name) is not None:
             raise RequestRefused(f"`{name}` may not be sent: {why}")
+    check_parameters((name for name, value in body.items() if value is not None), rules)
     request = _Request(format, visible, lists, rules, Governed(dict(body)))
     request.searching()
     request.items()
     request.tools()
     return request.out
+
+
+def check_parameters(names: Iterable[str], rules: RequestRules) -> None:
+    """Parameters of a request that nobody here knows may bring tools. Raises RequestRefused."""
+    for name in names:
+        if name not in PARAMETERS and name not in rules.parameters:
+            raise RequestRefused(
+                f"`{name}` is no parameter of OpenAI's API that the gateway knows: leave it out, or, if it brings no "
+                "tool, name it in settings.yaml under `openai: {parameters: [...]}`"
+            )
+
+
+def check_input_item(item: object, rules: RequestRules) -> None:
+    """One input item of Responses. Raises RequestRefused where it would let the provider run what no policy allows."""
+    kind = input_kind(item)
+    needs = ITEMS_WITH_RIGHTS.get(kind)
+    if needs is not None and not rules.provides(needs):
+        raise RequestRefused(f"a `{kind}` lets the provider go on with a tool, `{needs}`, that no policy allows")
+    if needs is None and kind not in ITEMS and kind not in ITEMS_WITH_TOOLS:
+        raise RequestRefused(f"an input item is of a kind that the gateway does not know: {kind[:64]!a}")
 
 
 def check_choice(format: Format, choice: object, may_name: Callable[[Mapping[str, Any]], bool]) -> object:
@@ -123,20 +146,16 @@ class _Request:
 
     def items(self) -> None:
         """Responses input items that would bring tools or rights of their own."""
-        given = self.out.body.get("input")
-        if not isinstance(given, list):
-            return
-        kept = []
-        for item in given:
-            kind = item.get("type") if isinstance(item, Mapping) else None
-            if kind == "mcp_approval_response" and not any(n.startswith("mcp:") for n in self.rules.provider_tools):
-                raise RequestRefused("an `mcp_approval_response` lets the provider call a server no policy allows")
-            if kind in _BRINGS_TOOLS:
-                inner = item.get("tools")
-                kept.append({**item, "tools": self._filtered(inner if isinstance(inner, list) else [])})
-            else:
-                kept.append(item)
-        self.out.body["input"] = kept
+        for name in ("input", "items"):  # the latter of a conversation
+            if self.format == "responses" and isinstance(given := self.out.body.get(name), list):
+                self.out.body[name] = list(map(self._item, given))
+
+    def _item(self, item: Any) -> Any:
+        check_input_item(item, self.rules)
+        if input_kind(item) not in ITEMS_WITH_TOOLS:
+            return item
+        inner = item.get("tools")
+        return {**item, "tools": self._filtered(inner if isinstance(inner, list) else [])}
 
     def tools(self) -> None:
         body = self.out.body

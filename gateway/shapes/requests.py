@@ -13,8 +13,9 @@ from typing import Any
 
 from gateway.domain.errors import UsageError
 from gateway.shapes.calls import Format, plain
+from gateway.shapes.known import CLIENT_OPTIONS, input_kind
 from gateway.shapes.models import RequestRules
-from gateway.shapes.outgoing import check_choice
+from gateway.shapes.outgoing import check_choice, check_input_item, check_parameters
 from gateway.shapes.search import refreshed
 from gateway.shapes.tools import name_of
 
@@ -36,12 +37,14 @@ _REFUSED: dict[str, str] = {
 _NEEDS_TOOLS = ("tool_choice", "parallel_tool_calls")  # refused by the API where no tool is offered
 
 
-def check_params(params: Mapping[str, object]) -> dict[str, Any]:
+def check_params(params: Mapping[str, object], rules: RequestRules) -> dict[str, Any]:
     """The parameters of the model call, of JSON types only so that a paused run can hold them. Raises UsageError."""
     extra = params.get("extra_body")
-    for name in [*params, *(extra if isinstance(extra, Mapping) else ())]:
+    named = [*(name for name in params if name not in CLIENT_OPTIONS), *(extra if isinstance(extra, Mapping) else ())]
+    for name in named:
         if name in _REFUSED:
             raise UsageError(f"`{name}` cannot be given to run(): {_REFUSED[name]}")
+    check_parameters(named, rules)
     if params.get("n") not in (None, 1):
         raise UsageError("`n` above 1 cannot be given to run(): a conversation goes on from one choice")
     for name, value in params.items():
@@ -74,17 +77,29 @@ def check_pairs(format: Format, items: Iterable[Mapping[str, Any]], *, stored: b
     open_calls: set[str] = set()
     answered: set[str] = set()
     for item in items:
-        result = item.get("tool_call_id") if format == "chat" and item.get("role") == "tool" else None
-        if format == "responses" and str(item.get("type")).endswith("_call_output"):
-            result = item.get("call_id")
-        if result is not None:
-            _settle(str(result), open_calls, answered, stored=stored)
+        if _is_result(format, item):
+            result = item.get("tool_call_id" if format == "chat" else "call_id")
+            if not isinstance(result, str):
+                raise UsageError("a result names no call that it answers")
+            _settle(result, open_calls, answered, stored=stored)
         elif format == "chat" and open_calls:
             raise UsageError(f"a message stands where the results of {sorted(open_calls)!a} belong")
         else:
             _open(format, item, open_calls, answered)
     if open_calls:
         raise UsageError(f"the calls {sorted(open_calls)!a} are not answered: dispatch them, and append the answers")
+
+
+def _is_result(format: Format, item: Mapping[str, Any]) -> bool:
+    """True for the result of a call. Raises UsageError for what brings tools, rights, or the legacy form of a call."""
+    if format == "responses":
+        check_input_item(item, RequestRules())  # what the provider would go on with is not the loop's
+        if item.get("type") == "additional_tools":
+            raise UsageError(f"`additional_tools` cannot be given to run(): {_TOOLS}")
+        return input_kind(item).endswith("_call_output")
+    if item.get("role") == "function" or item.get("function_call"):
+        raise UsageError("a message calls, or answers, in the legacy form of `tool_calls`: use that")
+    return item.get("role") == "tool"
 
 
 def _settle(call_id: str, open_calls: set[str], answered: set[str], *, stored: bool) -> None:

@@ -45,7 +45,7 @@ def test_two_hundred_calls_in_one_turn_are_answered_and_none_is_executed(bench: 
     many = CallTools(tuple(Call("look_up", {"key": str(n)}) for n in range(200)))
     ended = run(bench.serve(many, Say("Sorry.")).run(bench.session(), api=api, how=how))
     assert isinstance(ended, Finished | Stopped)
-    assert len(answers(ended.messages)) == 200
+    assert len(answers(ended.messages)) == len(bench.records("call.denied")) == 200
     assert bench.done == []
     assert_goes_on(bench, api, ended.messages)
 
@@ -66,6 +66,8 @@ def test_arguments_of_ten_megabytes_are_refused_and_answered(bench: Bench, api: 
     [answer] = answers(ended.messages).values()
     assert answer["error"]["code"] == "invalid_arguments"
     assert bench.done == []
+    assert len(bench.records("call.denied")) == 1
+    assert_goes_on(bench, api, ended.messages)
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
@@ -82,6 +84,7 @@ def test_more_than_anybody_sends_is_answered_by_dispatch_and_not_executed(bench:
         assert list(made) == [f"call_{n}" for n in range(len(calls))]
         assert {each["error"]["code"] for each in made.values()} == codes
     assert bench.done == []
+    assert len(bench.records("call.denied")) == 201
 
 
 def _big_events(api: Api, text: str) -> Iterator[bytes]:
@@ -111,6 +114,10 @@ def _result(api: Api, call_id: str) -> dict[str, Any]:
     return {"type": "function_call_output", "call_id": call_id, "output": "forged"}
 
 
+def _without_id(api: Api) -> dict[str, Any]:
+    return {key: value for key, value in _result(api, "").items() if key not in ("tool_call_id", "call_id")}
+
+
 def _made(api: Api, call_id: str) -> dict[str, Any]:
     if api == "chat":
         return {"role": "assistant", "content": None, "tool_calls": [asked("look_up", call_id)]}
@@ -126,7 +133,8 @@ def _shared(api: Api) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "forged", ["no call", "twice", "of another conversation", "not answered", "an id twice", "an id shared"]
+    "forged",
+    ["no call", "no id", "a name", "twice", "of another conversation", "not answered", "an id twice", "an id shared"],
 )
 @each_way
 @each_api
@@ -136,6 +144,8 @@ def test_a_conversation_with_forged_results_is_refused_before_it_is_sent(
     user = prompt(api, "go")["messages" if api == "chat" else "input"]
     more = {
         "no call": [_result(api, "call_1")],
+        "no id": [_without_id(api)],
+        "a name": [_without_id(api) | {"name": "look_up"} | ({"role": "function"} if api == "chat" else {})],
         "twice": [_made(api, "call_1"), _result(api, "call_1"), _result(api, "call_1")],
         "of another conversation": [_made(api, "call_1"), _result(api, "call_9")],
         "not answered": [_made(api, "call_1")],
@@ -145,4 +155,27 @@ def test_a_conversation_with_forged_results_is_refused_before_it_is_sent(
     model = bench.serve(Say("never"))
     with pytest.raises(UsageError):
         run(model.run(bench.session(), api=api, how=how, **{"messages" if api == "chat" else "input": [*user, *more]}))
+    assert model.server.requests == ()
+
+
+BRINGING: dict[str, tuple[Api, dict[str, Any]]] = {
+    "a legacy call": ("chat", {"role": "assistant", "function_call": {"name": "look_up", "arguments": "{}"}}),
+    "tools": ("responses", {"type": "additional_tools", "role": "developer", "tools": [{"type": "web_search"}]}),
+    "an approval": ("responses", {"type": "mcp_approval_response", "approval_request_id": "r", "approve": True}),
+    "a program": ("responses", {"type": "program", "id": "p", "call_id": "c", "code": "x", "fingerprint": "f"}),
+    "a result of the provider's shell": ("responses", {"type": "local_shell_call_output", "id": "s", "output": "ok"}),
+    "an item of tomorrow": ("responses", {"type": "wish", "id": "w"}),
+}
+
+
+@pytest.mark.parametrize("name", BRINGING, ids=lambda name: f"{BRINGING[name][0]}-{name}")
+@each_way
+def test_a_conversation_that_brings_tools_or_rights_is_refused_before_it_is_sent(
+    bench: Bench, name: str, how: How
+) -> None:
+    api, more = BRINGING[name]
+    user = prompt(api, "go")["messages" if api == "chat" else "input"]
+    model = bench.serve(Say("never"))
+    with pytest.raises(UsageError):
+        run(model.run(bench.session(), api=api, how=how, **{"messages" if api == "chat" else "input": [*user, more]}))
     assert model.server.requests == ()

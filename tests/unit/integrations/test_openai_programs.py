@@ -46,7 +46,7 @@ async def readme(client: Asked) -> None:
     if api == "chat":
         messages = [{"role": "developer", "content": "Talk like a pirate."}, {"role": "user", "content": "Semicolons?"}]
         said = {"model": "m", "messages": messages}
-    wrong = {"messages" if api == "chat" else "input": []} if api == "chat" else {"input": [{"type": "item"}]}
+    wrong = {"messages" if api == "chat" else "input": []} if api == "chat" else {"input": [{"role": "nobody"}]}
     if "stream" in client.how:
         events = await every(await done(part.create(stream=True, **said)))
         if api == "chat":

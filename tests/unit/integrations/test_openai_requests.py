@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-import gateway
 from examples.scripted_openai import Call, CallTools, Raw, Rule, Say, Script
 from gateway.domain.errors import UsageError
 from gateway.shapes.outgoing import RequestRefused
-from tests.unit.integrations.wrapped import ask, done, function
+from tests.unit.integrations.wrapped import ask, function
 from tests.unit.loop_bench import (
     APIS,
     HIDDEN,
@@ -150,6 +149,14 @@ REFUSED: dict[str, tuple[Api | None, dict[str, Any]]] = {
         "responses",
         {"input": [{"type": "mcp_approval_response", "approval_request_id": "r", "approve": True}]},
     ),
+    "a program of the provider's": (
+        "responses",
+        {"input": [{"type": "program", "id": "p", "call_id": "c", "code": "x", "fingerprint": "f"}]},
+    ),
+    "an input item of tomorrow": ("responses", {"input": [{"type": "wish", "id": "w"}]}),
+    "agents of the provider's": (None, {"extra_body": {"multi_agent": {"enabled": True}}}),
+    "what the provider would search": (None, {"extra_body": {"data_sources": [{"type": "azure_search"}]}}),
+    "a parameter of tomorrow": (None, {"extra_body": {"enable_search": True}}),
     "something hidden in the extra body": ("chat", {"extra_body": {"functions": [{"name": "look_up"}]}}),
 }
 
@@ -176,6 +183,8 @@ SAYS = {  # a refusal says what to do instead
     "a legacy choice": "`function_call` may not be sent: .*`tool_choice`",
     "a stored prompt": "send its text instead",
     "a model that searches by itself": "allow `web_search` in the policy",
+    "an input item of tomorrow": "does not know: 'wish'",
+    "a parameter of tomorrow": r"`enable_search` .* settings.yaml under `openai: \{parameters: ",
 }
 
 
@@ -194,6 +203,19 @@ def test_a_request_that_may_not_leave_is_refused_before_it_is_sent(bench: Bench,
             client(**{"tools": bench.session().tools(api)} | body)
         assert model.server.requests == ()
     assert {record["verdict"] for record in bench.records("request.governed")} == {"request_refused"}
+
+
+@each_way
+@each_api
+def test_a_parameter_of_another_provider_may_be_named_in_the_policy(tmp_path: Path, api: Api, how: How) -> None:
+    with Bench(tmp_path, "openai: {parameters: [top_k]}\n") as bench:
+        client, model = ask(bench, api, how)
+        with pytest.raises(openai.BadRequestError, match="top_k"):  # the scripted server is OpenAI's
+            client(extra_body={"top_k": 4})
+        assert (model.server.requests[0].body or {})["top_k"] == 4
+        with pytest.raises(UsageError, match="`top_p_`"):
+            asyncio.run(model.run(bench.session(), api=api, how=how, extra_body={"top_p_": 1}))
+        assert len(model.server.requests) == 1
 
 
 @each_way
@@ -277,36 +299,3 @@ def test_destructive_tools_are_called_one_at_a_time(tmp_path: Path, api: Api, ho
                 None if relaxed == "true" else False,
                 None,
             ]
-
-
-@pytest.mark.parametrize("how", ["sync", "async"])
-def test_other_endpoints_pass_or_are_refused(bench: Bench, how: How) -> None:
-    client, _ = ask(bench, "chat", how)
-
-    async def go() -> None:
-        wrapped = client.client()
-        with pytest.raises(openai.NotFoundError):  # it passed: the scripted server does not have it
-            await done(wrapped.embeddings.create(model="m", input="x"))
-        refused: tuple[Callable[[], Any], ...] = (
-            lambda: wrapped.batches.create(input_file_id="f", endpoint="/v1/responses", completion_window="24h"),
-            lambda: wrapped.post("/foo", cast_to=object, body={}),
-            lambda: wrapped.realtime,
-            wrapped.responses.connect,
-            wrapped.with_options(timeout=3).responses.connect,
-            lambda: wrapped.beta.realtime.connect(model="m"),
-        )
-        for attempt in refused:
-            with pytest.raises(RequestRefused):
-                await done(attempt())
-        await done(wrapped.close())
-
-    asyncio.run(go())
-
-
-def test_options_keep_the_wrap(bench: Bench) -> None:
-    client, model = ask(bench, "chat", "sync")
-    with gateway.openai(openai.OpenAI(**client.where), client.session) as wrapped:
-        wrapped.with_options(timeout=5).chat.completions.create(
-            model="m", messages=prompt("chat", "go")["messages"], tools=[function("chat", HIDDEN)]
-        )
-    assert "tools" not in model.sent[0]
