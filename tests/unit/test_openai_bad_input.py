@@ -39,13 +39,17 @@ def run(coroutine: Any) -> Any:
     return asyncio.run(coroutine)
 
 
+RECORDED = {"bad_call", "too_many_denials"}
+
+
 @each_way
 @each_api
 def test_two_hundred_calls_in_one_turn_are_answered_and_none_is_executed(bench: Bench, api: Api, how: How) -> None:
     many = CallTools(tuple(Call("look_up", {"key": str(n)}) for n in range(200)))
     ended = run(bench.serve(many, Say("Sorry.")).run(bench.session(), api=api, how=how))
     assert isinstance(ended, Finished | Stopped)
-    assert len(answers(ended.messages)) == len(bench.records("call.denied")) == 200
+    assert len(answers(ended.messages)) == 200
+    assert {each["reason"] for each in bench.records("call.denied")} == RECORDED  # the flood in fewer records
     assert bench.done == []
     assert_goes_on(bench, api, ended.messages)
 
@@ -84,7 +88,7 @@ def test_more_than_anybody_sends_is_answered_by_dispatch_and_not_executed(bench:
         assert list(made) == [f"call_{n}" for n in range(len(calls))]
         assert {each["error"]["code"] for each in made.values()} == codes
     assert bench.done == []
-    assert len(bench.records("call.denied")) == 201
+    assert {each["reason"] for each in bench.records("call.denied")} >= RECORDED
 
 
 def _big_events(api: Api, text: str) -> Iterator[bytes]:
