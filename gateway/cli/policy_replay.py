@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled
+from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, problem, safe, styled
 
 if TYPE_CHECKING:  # the command line loads what a command needs when it runs
     from gateway.policy_tools.dry import Verdict
@@ -22,6 +22,22 @@ Log = Annotated[
 ]
 
 
+def believed(log: Path | None, policies: Path, home: Path | None) -> tuple[Path, list[str] | None]:
+    """The audit folder, and the origins in it that count: the enrolled ones, or all of a folder that was named."""
+    from gateway.audit.intents import origins_of_log
+    from gateway.settings import locate
+    from gateway.starting import enrolled_origins
+
+    if log is not None:
+        return log, None
+    where = locate(policies, home)
+    there = origins_of_log(where.audit)
+    enrolled = enrolled_origins(where)
+    for stranger in sorted(set(there) - set(enrolled)):
+        problem(f"the origin {stranger} is left out: nobody enrolled it, so its records prove nothing")
+    return where.audit, enrolled
+
+
 def impact(
     candidate: Annotated[Path, typer.Argument(help="The policy folder that would be applied.")],
     log: Log = None,
@@ -33,10 +49,8 @@ def impact(
     """Which recorded calls a candidate would decide otherwise. Exit code 1 if there are any."""
     from gateway.policy.loader import load
     from gateway.policy_tools.impact import impact as impact_of
-    from gateway.settings import locate
 
-    audit = log or locate(policies, home).audit
-    found = impact_of(load(candidate, locked=False), audit)
+    found = impact_of(load(candidate, locked=False), *believed(log, policies, home))
     if as_json:
         print_json(
             {
@@ -88,10 +102,9 @@ def unused(
     from gateway.policy_tools.recorded import recorded_calls
     from gateway.policy_tools.unused import patch
     from gateway.policy_tools.unused import unused as unused_in
-    from gateway.settings import locate
 
     policy = load(policies, locked=False)
-    found = unused_in(policy, recorded_calls(log or locate(policies, home).audit))
+    found = unused_in(policy, recorded_calls(*believed(log, policies, home)))
     if as_patch:
         typer.echo(patch(policy, found), nl=False)
         return
@@ -159,9 +172,10 @@ def _explain_recorded(named: str, log: Path | None, policies: Path, home: Path |
     from gateway.settings import locate
 
     where = locate(policies, home)
-    past = find(log or where.audit, named)
+    audit, origins = believed(log, policies, home)
+    past = find(audit, named, origins)
     if past is None:
-        typer.echo(f"no log under {log or where.audit} has {named}; --log names another folder", err=True)
+        typer.echo(f"no log under {audit} has {named}; --log names another folder", err=True)
         raise typer.Exit(1)
     found = explain_past(past, load(policies, locked=False), kept(where.state, read_lock(policies)))
     if as_json:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.policy_replay import believed
 from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled
 
 
@@ -39,13 +40,12 @@ def scaffold(
     from gateway.policy_tools.observed import from_calls, seen_in
     from gateway.policy_tools.proposal import Proposal, write
     from gateway.policy_tools.sources import from_source
-    from gateway.settings import locate
 
     if source is None and not from_log:
         raise typer.BadParameter("name a module or a JSON file, or say --from-log")
     proposal = Proposal() if source is None else from_source(source)
     if from_log:
-        proposal = from_calls(seen_in(log or locate(policies, home).audit), proposal)
+        proposal = from_calls(seen_in(*believed(log, policies, home)), proposal)
     report = write(proposal, to)
     granted = {call.tool for call in proposal.seen}
     denied = [f"{each.file}:{each.line}: {each.problem}" for each in report.results if each.problem]

@@ -7,6 +7,7 @@ under what stands in the folder now, and it is said which. Where arguments were 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -55,10 +56,10 @@ class Explanation:
     changes: tuple[str, ...]
 
 
-def find(audit_root: Path, named: str) -> Past | None:
-    """The call with this id, or the one that was parked under this request id; None if no log here has it."""
+def find(audit_root: Path, named: str, origins: Iterable[str] | None = None) -> Past | None:
+    """The call with this id, or the one that was parked under this request id; None if no log of `origins` has it."""
     mark = f'"{named}"'.encode()
-    for origin in origins_of_log(audit_root):
+    for origin in origins_of_log(audit_root) if origins is None else origins:
         for stored in read_origin(audit_root, origin, marks=(mark,)):
             if stored.record is None:
                 continue

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -77,12 +77,15 @@ def _who(call: Recorded) -> str:
     return ", ".join(call.roles) if call.roles else f"user:{call.question.principal}"
 
 
-def impact(candidate: PolicySet, audit_root: Path) -> Impact:
-    """Judge every recorded call again. Raises PolicyError only where the candidate cannot be compiled."""
+def impact(candidate: PolicySet, audit_root: Path, origins: Iterable[str] | None = None) -> Impact:
+    """Judge every recorded call of `origins` (None: all there are) again.
+
+    Raises PolicyError only where the candidate cannot be compiled.
+    """
     found = Impact()
     readers: dict[str, Reader] = {}
     with without_collecting(), DryRun(candidate) as run:
-        for number, batch in enumerate(_batches(audit_root), 1):
+        for number, batch in enumerate(_batches(audit_root, origins), 1):
             for _, origin, seq, line in batch:
                 reader = readers.get(origin) or readers.setdefault(origin, Reader(origin))
                 call = reader(seq, decoded(line))
@@ -94,7 +97,7 @@ def impact(candidate: PolicySet, audit_root: Path) -> Impact:
     return found
 
 
-def _batches(audit_root: Path) -> Iterator[list[tuple[bytes, str, int, bytes]]]:
+def _batches(audit_root: Path, origins: Iterable[str] | None) -> Iterator[list[tuple[bytes, str, int, bytes]]]:
     """(tool, origin, seq, line) of every line that says what was decided, not decoded yet.
 
     In each batch the calls of one tool stand together, in the order of the log, as no verdict depends on another: what
@@ -103,7 +106,7 @@ def _batches(audit_root: Path) -> Iterator[list[tuple[bytes, str, int, bytes]]]:
     """
     batch: list[tuple[bytes, str, int, bytes]] = []
     size = 0
-    for origin in origins_of_log(audit_root):
+    for origin in origins_of_log(audit_root) if origins is None else origins:
         for seq, line in marked_lines(audit_root, origin, DECIDED):
             tool = _TOOL(line)
             batch.append((tool[1] if tool is not None else b"", origin, seq, line))

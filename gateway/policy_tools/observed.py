@@ -26,9 +26,9 @@ MOST_VALUES: Final = 20  # texts that a proposed rule lists; more are no list th
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 ._@:/+-]{1,128}")  # texts that CEL and a reader take as they stand
 
 
-def seen_in(audit_root: Path) -> Iterator[Seen]:
-    """The calls in every origin of the log that ran, observed ones too; what was refused is no example."""
-    for origin in origins_of_log(audit_root):
+def seen_in(audit_root: Path, origins: Iterable[str] | None = None) -> Iterator[Seen]:
+    """The calls in `origins` (None: all there are) that ran, observed ones too; what was refused is no example."""
+    for origin in origins_of_log(audit_root) if origins is None else origins:
         for stored in read_origin(audit_root, origin):
             record = stored.record
             if record is None or record.get("kind") != "call.intent" or record["attempt"] != 1:

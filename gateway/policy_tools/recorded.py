@@ -61,9 +61,12 @@ class Reader:
         return call
 
 
-def recorded_calls(audit_root: Path) -> Iterator[Recorded]:
-    """Every call that was decided, in every origin, once: by its intent, its denial, or its request for approval."""
-    for origin in origins_of_log(audit_root):
+def recorded_calls(audit_root: Path, origins: Iterable[str] | None = None) -> Iterator[Recorded]:
+    """Every call that was decided, in `origins` (None: all there are), once.
+
+    By its intent, its denial, or its request for approval.
+    """
+    for origin in origins_of_log(audit_root) if origins is None else origins:
         reader = Reader(origin)
         for stored in read_origin(audit_root, origin, marks=DECIDED):
             call = reader(stored.seq, stored.record)

@@ -20,11 +20,13 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 
+from gateway.domain.canonical import NotCanonical, plain
 from gateway.domain.errors import SettingsError, UsageError
 from gateway.policy.documents import Contract
 from gateway.policy.generate import contract_from_model, contract_from_schema, contract_from_signature
 from gateway.policy_tools.guesses import guess, secret_parameters
 from gateway.policy_tools.proposal import TODO, Proposal
+from gateway.validate.schema import is_schema
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 _HOSTED: Final = "the provider runs it: a gateway sees no call. Allow it in settings.yaml (provider_tools), or leave it"
@@ -107,15 +109,25 @@ def _of_tool(tool: dict[str, Any]) -> Contract:
             "properties": {"input": {"type": "string", "maxLength": 10_000}},
             "required": ["input"],
         }
-        grammar = tool.get("format", {}).get("grammar", tool.get("format", {}))
+        form = tool.get("format")
+        grammar = form.get("grammar", form) if isinstance(form, dict) else None
         if isinstance(grammar, dict) and grammar.get("syntax") == "regex":
-            schema["properties"]["input"]["pattern"] = f"^({grammar.get('definition')})$"
+            definition = grammar.get("definition")
+            if not isinstance(definition, str):
+                raise UsageError("its grammar is no text")
+            schema["properties"]["input"]["pattern"] = f"^({definition})$"
         return contract_from_schema(schema, tool=name, risk=risk, effect=effect, description=text, free_text=True)
     parameters = tool.get("parameters") or {"type": "object", "properties": {}}
-    shaped = isinstance(parameters, dict) and isinstance(parameters.get("properties", {}), dict)
-    if not shaped or parameters.get("type", "object") != "object":
+    if not isinstance(parameters, dict) or not _is_schema(parameters) or parameters.get("type", "object") != "object":
         raise UsageError("its `parameters` are no JSON Schema of an object")
     return contract_from_schema(parameters, tool=name, risk=risk, effect=effect, description=text)
+
+
+def _is_schema(parameters: dict[str, Any]) -> bool:
+    try:
+        return is_schema(plain(parameters))
+    except NotCanonical:  # too deep, or numbers that readers disagree about
+        return False
 
 
 def _add(proposal: Proposal, contract: Contract) -> None:

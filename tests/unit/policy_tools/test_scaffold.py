@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -117,6 +118,11 @@ def test_a_custom_tool_keeps_its_grammar(tmp_path: Path) -> None:
     assert contract.parameters["properties"]["input"]["pattern"] == "^([a-z]+)$"  # type: ignore[index]
 
 
+NESTED: dict[str, Any] = {"type": "string"}
+for _ in range(300):
+    NESTED = {"type": "object", "properties": {"x": NESTED}}
+
+
 @pytest.mark.parametrize(
     ("tool", "why"),
     [
@@ -139,11 +145,16 @@ def test_a_custom_tool_keeps_its_grammar(tmp_path: Path) -> None:
             {"type": "function", "name": "a", "parameters": {"properties": {"x": {"type": "string", "pattern": "("}}}},
             "(",
         ),
+        ({"type": "function", "name": "a", "parameters": {"properties": {"x": "y"}}}, "no JSON Schema of an object"),
+        ({"type": "function", "name": "a", "parameters": {"properties": {"x": {"anyOf": 5}}}}, "no JSON Schema"),
+        ({"type": "function", "name": "a", "parameters": NESTED}, "no JSON Schema of an object"),
+        ({"type": "custom", "name": "a", "format": {"syntax": "regex", "definition": ["x"]}}, "no text"),
+        ({"type": "custom", "name": "a", "format": None}, None),
         ({"type": "function"}, "no name"),
         ("pay", "no tool"),
         ({"name": "pay"}, "no tool"),
     ],
-    ids=range(12),
+    ids=range(17),
 )
 def test_what_cannot_be_a_contract_is_named_and_left_out(tool: object, why: str | None, tmp_path: Path) -> None:
     proposal = from_tools_json(tools_json(tmp_path, [tool]))

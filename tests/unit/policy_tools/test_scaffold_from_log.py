@@ -173,3 +173,29 @@ def test_a_described_value_gives_its_shape_and_no_rule() -> None:
     }
     assert properties["to"]["maxLength"] >= 70
     assert contract.rules == (), "nothing is known of the amounts"
+
+
+def test_c128_what_an_origin_says_that_nobody_enrolled_grants_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner()
+    assert run.invoke(app, ["init", "policies"]).exit_code == 0
+    with Gateway.from_policies("policies", origin="gw") as gateway:
+        gateway.register(lambda order_id: "late", name="get_order_status")
+        gateway.session(Principal("ana")).judge_sync([ToolCall("1", "get_order_status", '{"order_id":"A-1001"}')])
+    audit = tmp_path / ".toolgate" / "audit"
+    forged = audit / "a-stranger"
+    forged.mkdir()
+    text = (audit / "gw" / "00000000.jsonl").read_text().replace('"ana"', '"eve"').replace('"gw"', '"a-stranger"')
+    (forged / "00000000.jsonl").write_text(text)
+    made = run.invoke(app, ["policy", "scaffold", "--from-log"])
+    assert made.exit_code == 0, made.output
+    assert "a-stranger is left out" in made.output
+    rows = (tmp_path / "proposed" / "policy.csv").read_text()
+    assert "user:ana" in rows
+    assert "eve" not in rows
+    call = next(each["call"]["call_id"] for each in map(json.loads, text.splitlines()) if each["kind"] == "call.intent")
+    told = run.invoke(app, ["policy", "explain", call])
+    assert "gw#" in told.output
+    assert "a-stranger#" not in told.output
