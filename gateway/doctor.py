@@ -60,7 +60,7 @@ def examine(policies: Path, root: Path | None = None) -> list[Check]:
     else:
         checks.append(Check("policy", "ok", f"{len(found.contracts)} tools, {found.digest[:19]}"))
         checks.append(_asked("lint", lambda: _lint(found)))
-    checks.append(_asked("lock", lambda: _lock(policies, found)))
+    checks.append(_asked("lock", lambda: _lock(policies, found, where)))
     if found is not None:
         checks.append(_approvers(found))
         if found.settings.observe is not None:
@@ -100,10 +100,13 @@ def _lint(found: PolicySet) -> Check:
     return Check("lint", "ok", "nothing to find")
 
 
-def _lock(policies: Path, found: PolicySet | None) -> Check:
+def _lock(policies: Path, found: PolicySet | None, where: Home) -> Check:
     lock = read_lock(policies)
     if lock is None:
-        return Check("lock", "warning", "never applied: whatever stands in the folder counts", "toolgate policy apply")
+        mend = (
+            "toolgate policy apply" if where.database.exists() else "start a gateway once, then toolgate policy apply"
+        )
+        return Check("lock", "warning", "never applied: whatever stands in the folder counts", mend)
     if found is None:
         return Check("lock", "failed", "applied, but the files cannot be read", "mend the policy first")
     return _edited(lock, found)

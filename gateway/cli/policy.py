@@ -143,6 +143,7 @@ def schema(
         Path | None, typer.Argument(help="Where to. Default: schemas/ in the policy folder.", show_default=False)
     ] = None,
     policies: Policies = DEFAULT_POLICIES,
+    as_json: Json = False,
 ) -> None:
     """Write the JSON Schema of each document, so that editors complete and check policy files."""
     from gateway.policy.folder import must_exist
@@ -150,6 +151,11 @@ def schema(
 
     if folder is None:
         must_exist(policies)
-    for path in write_schemas(folder or policies / FOLDER):
+    written = list(write_schemas(folder or policies / FOLDER))
+    first = modeline("contract", deep=True)
+    if as_json:
+        print_json({"wrote": written, "first_line": first})
+        return
+    for path in written:
         typer.echo(f"wrote {path}")
-    typer.echo(f"first line of a file in tools/: {modeline('contract', deep=True)}")
+    typer.echo(f"first line of a file in tools/: {first}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -20,9 +20,14 @@ def apply(
     policies: Policies = DEFAULT_POLICIES,
     home: Root = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Check, lint and test; show what changes; write the lock. From then on only these files are ever loaded."""
+    """Check, lint and test; show what changes; write the lock. From then on only these files are ever loaded.
+
+    --json never asks: without --yes it says what would change, applies nothing and ends with exit code 1.
+    """
     import getpass
+    from dataclasses import asdict
 
     from gateway.office import Office
     from gateway.policy.lock import read_lock
@@ -34,36 +39,55 @@ def apply(
     from gateway.policy_tools.tables import read_tables, run_tables
     from gateway.settings import locate
 
+    def say(text: str) -> None:
+        typer.echo(text, err=as_json)
+
     found = candidate(policies)
     problems = [f"{each.place}: {each.what}" for each in lint_of(found) if each.level == "error"]
     report = run_tables(found, read_tables(policies))
     problems += [f"{each.file}:{each.line}: {each.problem}" for each in report.results if each.problem]
-    for problem in problems:
-        typer.echo(f"  {styled('error', 'bad')} {safe(problem)}")
-    if problems:
-        typer.echo("nothing was applied: mend these first (`toolgate policy lint`, `toolgate policy test`)")
-        raise typer.Exit(1)
     lock = read_lock(policies)
     changes = changed_files(lock.files if lock is not None else {}, found.files)
-    if not changes:
-        typer.echo("nothing has changed since it was applied")
-        return
-    for name, word in changes.items():
-        typer.echo(f"  {styled(word.ljust(8), 'warn')} {safe(name)}")
     before = kept(locate(policies, home).state, lock)
-    if before is not None:
-        show(compare(before, found))
-    if not yes and not _agreed():
-        typer.echo("nothing was applied; --yes applies without asking")
-        raise typer.Exit(1)
+    differences = compare(before, found) if before is not None and changes else None
+    told: dict[str, object] = {
+        "digest": found.digest,
+        "applied": False,
+        "problems": problems,
+        "files": dict(changes),
+        "differences": [asdict(each) for each in differences.differences] if differences is not None else None,
+    }
+    for problem in problems:
+        say(f"  {styled('error', 'bad')} {safe(problem)}")
+    if problems:
+        say("nothing was applied: mend these first (`toolgate policy lint`, `toolgate policy test`)")
+        _end(told, 1, as_json=as_json)
+    if not changes:
+        say("nothing has changed since it was applied")
+        _end(told, 0, as_json=as_json)
+    if not as_json:
+        for name, word in changes.items():
+            typer.echo(f"  {styled(word.ljust(8), 'warn')} {safe(name)}")
+        if differences is not None:
+            show(differences)
+    if not yes and (as_json or not _agreed()):
+        say("nothing was applied; --yes applies without asking")
+        _end(told, 1, as_json=as_json)
     with Office.open(policies, home) as office:
-        done = put_into_force(office, Path(policies), found, by or getpass.getuser(), typer.echo)
-    typer.echo(f"{styled('in force', 'good')}: {done.digest}; {len(done.following)} gateway(s) follow")
+        done = put_into_force(office, Path(policies), found, by or getpass.getuser(), say)
+    say(f"{styled('in force', 'good')}: {done.digest}; {len(done.following)} gateway(s) follow")
     for worker in done.behind:
         why = worker.fault or "it did not answer in time"
-        typer.echo(f"  {styled('refuses calls', 'bad')}: {safe(worker.origin)} (pid {worker.pid}): {safe(why)}")
-    if done.behind:
-        raise typer.Exit(1)
+        say(f"  {styled('refuses calls', 'bad')}: {safe(worker.origin)} (pid {worker.pid}): {safe(why)}")
+    told |= {"applied": True, "following": [asdict(each) for each in done.following]}
+    told["behind"] = [asdict(each) for each in done.behind]
+    _end(told, 1 if done.behind else 0, as_json=as_json)
+
+
+def _end(told: dict[str, object], code: int, *, as_json: bool) -> NoReturn:
+    if as_json:
+        print_json(told)
+    raise typer.Exit(code)
 
 
 def _agreed() -> bool:

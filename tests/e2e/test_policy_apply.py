@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +68,30 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.02)
+
+
+def test_json_is_one_object_asks_nobody_and_applies_nothing_without_yes(policies: Path, gateway: Gateway) -> None:
+    def asked(*more: str) -> tuple[int, dict[str, Any]]:
+        done = toolgate("policy", "apply", "--policies", str(policies), "--json", *more)
+        return done.returncode, json.loads(done.stdout)
+
+    code, told = asked()
+    assert (code, told["applied"], told["problems"], told["files"]["policy.csv"]) == (1, False, [], "added")
+    assert not (policies / "policy.lock").exists()
+    code, told = asked("--yes", "--by", "sam")
+    assert (code, told["applied"], told["behind"]) == (0, True, [])
+    assert [worker["origin"] for worker in told["following"]] == ["one"]
+    assert asked()[0] == 0, "nothing has changed since"
+    grant(policies, "deny")
+    code, told = asked()
+    assert (code, told["files"]) == (1, {"policy.csv": "changed"})
+    assert {each["meaning"] for each in told["differences"]} == {"narrows"}
+    (policies / "tools" / "echo.yaml").write_text(
+        CONTRACT.format(tool="echo").replace("effect: none", "effect: external")
+    )
+    code, told = asked("--yes")
+    assert (code, told["applied"]) == (1, False)
+    assert "echo is risky" in told["problems"][0]
 
 
 def apply(policies: Path) -> subprocess.CompletedProcess[str]:

@@ -166,7 +166,10 @@ def test_a_policy_never_applied_and_a_key_made_with_dev_are_warnings(policies: P
     (policies / "policy.lock").unlink()
     key = "ed25519:" + "A" * 43 + "="
     (policies / "approvers.yaml").write_text(f"approvers: [{{id: lea, key: '{key}', dev: true}}]\n")
-    assert one(policies, "lock").verdict == "warning"
+    lock = one(policies, "lock")
+    assert (lock.verdict, lock.mend) == ("warning", "toolgate policy apply")
+    unstarted = next(each for each in examine(policies, policies / "elsewhere") if each.name == "lock")
+    assert unstarted.mend == "start a gateway once, then toolgate policy apply"
     assert one(policies, "approvers") == Check(
         "approvers", "warning", "made with --dev: lea", "each makes her own key: toolgate approvers add PERSON"
     )
