@@ -68,4 +68,5 @@ def patch(policy: PolicySet, found: Unused) -> str:
     gone = {row.line for row in found.rows}
     before = policy.access.policy_text.splitlines(keepends=True)
     after = [line for number, line in enumerate(before, 1) if number not in gone]
-    return "".join(difflib.unified_diff(before, after, f"a/{POLICY}", f"b/{POLICY}"))
+    lines = difflib.unified_diff(before, after, f"a/{POLICY}", f"b/{POLICY}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)

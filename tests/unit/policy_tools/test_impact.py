@@ -139,11 +139,13 @@ def test_a_fact_nobody_recorded_is_undecidable(policies: Path, audit: Path) -> N
     assert found.undecidable["the candidate asks for a fact that was not recorded"] == 3
 
 
-def test_unused_rights_are_named(policies: Path, audit: Path) -> None:
+@pytest.mark.parametrize("end", ["\n", ""])
+@pytest.mark.parametrize("kept", ["", "# the end\n"])
+def test_unused_rights_are_named(policies: Path, audit: Path, kept: str, end: str) -> None:
     rows = "p, role:support, spare, see, allow\np, role:support, spare, call, allow\n"
     text = (policies / "tools/get_order_status.yaml").read_text()
     (policies / "tools/spare.yaml").write_text(text.replace("tool: get_order_status", "tool: spare"))
-    (policies / "policy.csv").write_text((policies / "policy.csv").read_text() + rows)
+    (policies / "policy.csv").write_text(((policies / "policy.csv").read_text() + rows + kept).removesuffix("\n") + end)
     policy = load(policies)
     found = unused(policy, recorded_calls(audit))
     assert found.tools == ("spare",)
