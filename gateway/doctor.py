@@ -8,6 +8,7 @@ it could be. Production's check list is docs/howto/production.md.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -130,6 +131,10 @@ def _approvers(found: PolicySet) -> Check:
 
 
 def _permissions(where: Home) -> Check:
+    in_the_way = {each for folder in where.folders for each in (folder, *folder.parents) if _is_no_folder(each)}
+    if in_the_way:
+        said = f"{min(in_the_way)} is a file, and a folder must stand there"
+        return Check("permissions", "failed", said, "move it away, or name another place: --home, TOOLGATE_HOME")
     there = [folder for folder in where.folders if folder.is_dir()]
     if not there:
         return Check("permissions", "ok", f"nothing there yet; the first start makes {where.state.parent}")
@@ -143,6 +148,13 @@ def _permissions(where: Home) -> Check:
     if unwritable:
         return Check("permissions", "failed", f"{unwritable[0]} cannot be written", "run doctor as the gateway's user")
     return Check("permissions", "ok", f"nobody else can change {where.state.parent}")
+
+
+def _is_no_folder(path: Path) -> bool:
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _keys(where: Home) -> Check:

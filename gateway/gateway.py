@@ -317,6 +317,7 @@ class Gateway:
 
     @property
     def policy_digest(self) -> str:
+        """Of every file of the policy in force here: `sha256:` and 64 hex digits, as records name it."""
         return self._set.digest
 
     @property

@@ -253,6 +253,7 @@ class Session:
 
     @property
     def engine(self) -> Engine:
+        """What all sessions of this gateway share; for `loop` and the wrapped client."""
         return self._engine
 
     async def deliver(self, text: str, waits: Waits) -> Outcome | None:

@@ -47,12 +47,12 @@ def wrap(text: str, indent: int, first: str = "") -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the timeline. `us` is the whole call, in microseconds."""
+    """One line of the timeline. `us` is the whole call, in microseconds, where it has ended."""
 
     mark: str
     tool: str
     word: str
-    us: int
+    us: int | None
     why: str
 
 
@@ -80,11 +80,12 @@ class Timeline:
         rows = [row for record in records if (row := self._row(record)) is not None]
         for same, group in groupby(rows, key=lambda row: (row.mark, row.tool, row.word, row.why)):
             together = list(group)
-            took = sum(row.us for row in together) / len(together) / 1000
+            taken = [row.us for row in together if row.us is not None]
+            took = f"{sum(taken) / len(taken) / 1000:7.1f} ms" if taken else " " * 10
             times = f" x{len(together)}" if len(together) > 1 else ""
             mark, tool, word, why = same
             colour = {"ran": "good", "waits": "wait"}.get(word, "bad")
-            line = wrap(why + times, 43, f"  {mark}{tool:19} {'@' * 7} {took:7.1f} ms  ")
+            line = wrap(why + times, 43, f"  {mark}{tool:19} {'@' * 7} {took}  ")
             print(line.replace("@" * 7, paint(f"{word:7}", colour), 1))
         for record in records:
             aside = _aside(record)
@@ -102,8 +103,8 @@ class Timeline:
             step = f"{record['step']} {_STEPS[record['step']]}"
             return Row(mark, tool, "denied", _total(record), f"{step}: {record['rule'] or record['reason']}")
         if kind == "approval.requested":
-            asked = [each["rule"] for each in record["obligations"]]
-            return Row(mark, tool, "waits", 0, f"5 clear: {', '.join(asked)}")
+            asked = dict.fromkeys(each["rule"] for each in record["obligations"])
+            return Row(mark, tool, "waits", None, f"5 clear: {', '.join(asked)}")
         if kind == "call.outcome":
             good = record["status"] == "released"
             grant = self._intents.get(str(call.get("call_id")), {}).get("grant", "")

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from gateway.cli import approvals, approvers, audit, budget, custody, doctor, init, kill, policy, sandbox
-from gateway.cli.present import problem
+from gateway.cli.present import Group, problem
 
 app = typer.Typer(
     name="toolgate",
+    cls=Group,
     help="Toolgate decides whether an agent's tool call happens, and keeps evidence of it.",
     no_args_is_help=True,
     add_completion=False,

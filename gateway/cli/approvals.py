@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gateway.cli.approvers import key_folder
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, styled
+from gateway.cli.present import DEFAULT_POLICIES, Group, Json, Policies, Root, print_json, styled
 
 if TYPE_CHECKING:
     from gateway.clear.view import RequestView
 
-app = typer.Typer(help="Calls that wait for a person: list, show, approve, deny.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Calls that wait for a person: list, show, approve, deny.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The request's id, from `toolgate approvals list`.", metavar="REQUEST")]
 Person = Annotated[str, typer.Option("--as", help="Who votes: your id in approvers.yaml.")]

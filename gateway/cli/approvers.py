@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, print_json, safe, table
+from gateway.cli.present import DEFAULT_POLICIES, Group, Json, Policies, print_json, safe, table
 
-app = typer.Typer(help="People who may approve, and their keys.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="People who may approve, and their keys.", no_args_is_help=True)
 
 
 def key_folder() -> Path:

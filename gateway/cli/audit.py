@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gateway.cli import audit_match, audit_read, audit_receipt, audit_reveal
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, paragraph, print_json, safe, styled
+from gateway.cli.present import DEFAULT_POLICIES, Group, Json, Policies, Root, paragraph, print_json, safe, styled
 from gateway.cli.progress import progressing
 
-app = typer.Typer(help="The audit log: verify it, read it, settle what is in doubt.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="The audit log: verify it, read it, settle what is in doubt.", no_args_is_help=True)
 
 Call = Annotated[str, typer.Argument(help="The call's id, from `toolgate audit unfinished`.", metavar="CALL")]
 

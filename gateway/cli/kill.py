@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, table
+from gateway.cli.present import DEFAULT_POLICIES, Group, Json, Policies, Root, print_json, safe, table
 
-app = typer.Typer(help="Stop calls at once: all, of one tool, or of one principal.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Stop calls at once: all, of one tool, or of one principal.", no_args_is_help=True)
 
 Tool = Annotated[str | None, typer.Option("--tool", help="Only this tool.", show_default=False)]
 User = Annotated[str | None, typer.Option("--principal", help="Only this principal.", show_default=False)]
-By = Annotated[str, typer.Option("--by", help="Who decides this.", prompt=True)]
-Why = Annotated[str, typer.Option("--why", help="The reason, for the record.", prompt=True)]
+By = Annotated[str, typer.Option("--by", help="Who decides this.")]
+Why = Annotated[str, typer.Option("--why", help="The reason, for the record.")]
 
 
 def _scope(tool: str | None, principal: str | None) -> tuple[Literal["all", "tool", "principal"], str]:

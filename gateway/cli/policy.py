@@ -9,11 +9,13 @@ import typer
 
 from gateway.cli.policy_change import apply, diff
 from gateway.cli.policy_replay import explain, impact, unused
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled, table
+from gateway.cli.present import DEFAULT_POLICIES, Group, Json, Policies, Root, print_json, safe, styled, table
 from gateway.cli.scaffold import scaffold
 from gateway.cli.standing import standing_lines
 
-app = typer.Typer(help="The policy files: check them, apply them, see what is in force.", no_args_is_help=True)
+app = typer.Typer(
+    cls=Group, help="The policy files: check them, apply them, see what is in force.", no_args_is_help=True
+)
 
 app.command()(apply)
 app.command()(diff)

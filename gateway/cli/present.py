@@ -8,9 +8,10 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 Policies = Annotated[
     Path, typer.Option("--policies", "-p", envvar="TOOLGATE_POLICIES", help="The policy folder.", show_default=True)
@@ -28,6 +29,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 DEFAULT_POLICIES = Path("policies")
 WIDTH = 80
+
+
+class Group(TyperGroup):
+    """Lists its commands with their whole first sentence, folded; click would cut it off at the edge."""
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.get_short_help_str(limit=1000)) for name, each in self.commands.items()])
+
 
 _COLOURS = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1"}
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled, table
+from gateway.cli.present import DEFAULT_POLICIES, Group, Json, Policies, Root, print_json, safe, styled, table
 
 if TYPE_CHECKING:
     from gateway.execute.check import Report
 
-app = typer.Typer(help="The sandbox that model-written code runs in.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="The sandbox that model-written code runs in.", no_args_is_help=True)
 
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Only this profile. Default: every one.", show_default=False)

@@ -33,8 +33,8 @@ def must_exist(path: str | Path) -> None:
     try:
         os.lstat(path)
     except FileNotFoundError:
-        message = "there is no such folder. `toolgate init` writes one to start from; --policies names another"
-        raise PolicyErrors((PolicyError(message, file=str(path)),)) from None
+        what_to_do = "`toolgate init` writes one to start from; in a command --policies names another"
+        raise PolicyErrors((PolicyError(f"there is no such folder. {what_to_do}", file=str(path)),)) from None
     except OSError:
         pass  # reading it says what is wrong with it
 

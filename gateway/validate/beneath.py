@@ -52,6 +52,7 @@ class OpenedFile(io.BufferedReader):
 
     @property
     def name(self) -> str:
+        """The path beneath the root, as it was asked for."""
         return self._name
 
     def __repr__(self) -> str:

@@ -55,6 +55,14 @@ def test_a_sound_deployment_has_nothing_that_failed(policies: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_file_where_a_folder_must_stand_is_named(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(STARTER, tmp_path / "policies"))
+    (tmp_path / ".toolgate").write_text("in the way")
+    found = one(folder, "permissions")
+    assert found.verdict == "failed"
+    assert str(tmp_path / ".toolgate") in found.said
+
+
 def test_before_the_first_start_nothing_is_made(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(STARTER, tmp_path / "policies"))
     before = sorted(tmp_path.rglob("*"))
