@@ -188,7 +188,9 @@ class Passage:
         if isinstance(shaped, Refusal):
             return await self.deny(shaped)
         self.seen = shaped
-        to.release.remember(raw.ctx, to.validate.secret_values(shaped))
+        full = to.release.remember(raw.ctx, to.validate.secret_values(shaped))
+        if full is not None:
+            return await self.deny(full)
         if self.place is not None and not await to.order.come(self.place, self.waits):
             return await self.deny(EARLIER)
         key = shaped.serialize_key

@@ -8,6 +8,7 @@ The patterns are an extra net: they catch what looks like a credential, and miss
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -17,11 +18,19 @@ from typing import Any, final
 import orjson
 
 from gateway.domain.call import CallContext, Executed, Failure, Released
+from gateway.domain.decision import ReasonCode, Refusal, Step
 from gateway.domain.masking import MASK, Masker, leaves
 from gateway.policy.documents import Result
 
 RAN = "The tool did run: do not repeat the call. Tell the user what you cannot say."
 TOOL_FAILED = "tool_failed"  # the code of a failure that the tool put into its own words
+TOO_MANY_SECRETS = Refusal(
+    Step.VALIDATE,
+    ReasonCode.CALL_BUDGET,
+    "This conversation holds as many secrets as can be kept.",
+    "Stop calling tools and answer with what you have.",
+)
+MAX_SECRETS = 500  # a conversation: each is looked for in every result, a millisecond a megabyte
 MAX_CONVERSATIONS = 10_000  # conversations whose secrets are remembered; the longest idle one is forgotten first
 
 # What credentials look like, by their issuers' own prefixes (public documentation of each service). The prefix stands
@@ -54,13 +63,20 @@ class Secrets:
     def declare(self, name: str, value: str) -> None:
         self._hosts[value] = name
 
-    def heard(self, ctx: CallContext, values: tuple[object, ...]) -> None:
-        """Secret parameters were used in this conversation: they must not come back out."""
+    def heard(self, ctx: CallContext, values: tuple[object, ...], most: float = math.inf) -> bool:
+        """Secret parameters of this conversation: they must not come back out.
+
+        False where they would be more than `most` in all; then none of these is remembered.
+        """
         key = (ctx.principal.id, ctx.conversation)
-        self._heard[key] = self._heard.get(key, frozenset()).union(*map(leaves, values))
+        known = self._heard.get(key, frozenset()).union(*map(leaves, values))
+        if len(known) > most:
+            return False
+        self._heard[key] = known
         self._heard.move_to_end(key)
         while len(self._heard) > MAX_CONVERSATIONS:
             self._heard.popitem(last=False)
+        return True
 
     def mask(self, text: str, principal: str, conversation: str) -> tuple[str, int]:
         """Plain text with every declared secret and every credential-like string replaced, and how many were."""
@@ -181,8 +197,12 @@ class Release:
             return "the result breaks its schema (not quoted: the contract names secrets in it)"
         return self._secrets.mask(problem, ctx.principal.id, ctx.conversation)[0]
 
-    def remember(self, ctx: CallContext, secrets: tuple[object, ...]) -> None:
-        """Secret parameters of a call: from now on they do not leave in this conversation."""
+    def remember(self, ctx: CallContext, secrets: tuple[object, ...]) -> Refusal | None:
+        """Secret parameters of a call: from now on they do not leave in this conversation. Too many are refused."""
+        return None if not secrets or self._secrets.heard(ctx, secrets, MAX_SECRETS) else TOO_MANY_SECRETS
+
+    def regardless(self, ctx: CallContext, secrets: tuple[object, ...]) -> None:
+        """The same of a call that is only observed: nothing may refuse it."""
         if secrets:
             self._secrets.heard(ctx, secrets)
 

@@ -16,6 +16,7 @@ from tests.support import (
     ANA,
     gateway_with,
     one,
+    reason,
     records,
     result,
     tool,
@@ -139,3 +140,24 @@ def test_c143_no_spelling_of_json_takes_a_declared_secret_out(
     assert VAULT not in spelled
     assert '"731"' not in spelled
     assert [each["verdict"] for each in records(tmp_path, "answer.checked")] == [verdict]
+
+
+def test_c154_a_conversation_keeps_no_more_secrets_than_can_be_looked_for(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def check(pins: list[str]) -> str:
+        done.append(len(pins))
+        return pins[0]
+
+    parameters = {"properties": {"pins": {"type": "array", "items": {"type": "string"}}}, "required": ["pins"]}
+    kept = tool(check, secrets=["pins"], parameters={"type": "object", **parameters})
+    with gateway_with(tmp_path, kept) as gateway:
+        session = gateway.session(ANA)
+        assert result(one(session, "check", pins=[f"first-{n}" for n in range(400)])) == "[secret removed]"
+        assert reason(one(session, "check", pins=[f"second-{n}" for n in range(400)])) == "call_budget"
+        assert result(one(session, "check", pins=["first-0", "third-0"])) == "[secret removed]"
+        assert session.check_answer_sync("first-399, second-0, third-0").text is None
+        assert session.check_answer_sync("second-0").text == "second-0"  # no tool ever saw it
+        other = gateway.session(ANA, conversation="another")
+        assert result(one(other, "check", pins=[f"second-{n}" for n in range(400)])) == "[secret removed]"
+    assert done == [400, 2, 400]
