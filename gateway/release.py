@@ -92,11 +92,11 @@ class Secrets:
         found = masker.count
         try:
             value = masker.value(json.loads(masked, object_pairs_hook=_members))
-        except ValueError:
+        except json.JSONDecodeError:
             return masked, found
-        except RecursionError:  # too deep to be looked through
+        except (ValueError, RecursionError):  # JSON that others read: a number too long, or too deep to look through
             return MASK, found + 1
-        return (masked if masker.count == found else json.dumps(value, ensure_ascii=False)), masker.count
+        return (masked if masker.count == found else json.dumps(value)), masker.count
 
     def mask_json(self, text: str, principal: str, conversation: str) -> str:
         """The same for one JSON value, which stays one: a secret is looked for in each string and number."""

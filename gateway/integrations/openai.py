@@ -9,6 +9,7 @@ host that executes calls by other means than the session is outside (docs/openai
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -199,8 +200,8 @@ MAX_NAMES, MAX_NAME, MAX_DETAIL = 64, 128, 512  # of a record
 
 
 def _path(request: httpx2.Request) -> str:
-    """The path in one spelling: servers merge slashes, and some do not tell letters' cases apart."""
-    return re.sub("/{2,}", "/", request.url.path).lower()
+    """The path in one spelling: servers merge slashes, take dots away, and some do not tell letters' cases apart."""
+    return posixpath.normpath(request.url.path).lower()
 
 
 def _api(path: str) -> Format | None:
