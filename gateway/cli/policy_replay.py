@@ -139,7 +139,7 @@ def explain(
     import json
 
     from gateway.policy.loader import load
-    from gateway.policy_tools.dry import DryRun, Question
+    from gateway.policy_tools.dry import DryRun, Question, facts_given
     from gateway.policy_tools.nearest import nearest
     from gateway.policy_tools.present import verdict_as_json
 
@@ -152,7 +152,7 @@ def explain(
         given, budgets = json.loads(facts), json.loads(left)
     except ValueError as error:
         raise typer.BadParameter(f"--facts or --left is not JSON: {error}") from error
-    asked = Question(principal, call, arguments, on_behalf_of, facts=given, left=budgets)
+    asked = Question(principal, call, arguments, on_behalf_of, facts=facts_given(given), left=budgets)
     with DryRun(load(policies, locked=False)) as run:
         verdict = run.judge(asked)
         changes = nearest(run, asked, verdict)

@@ -29,14 +29,15 @@ from gateway.domain.errors import PolicyError, UsageError
 from gateway.domain.ids import Principal
 from gateway.domain.instant import Instant
 from gateway.domain.session_view import SessionView
+from gateway.domain.waits import Waits
 from gateway.limit.counters import Counters
 from gateway.limit.stage import Limit
 from gateway.parse.stage import Parse
 from gateway.policy.collecting import without_collecting
-from gateway.policy.documents import Contract, PathGuard
+from gateway.policy.documents import Contract, Fact, PathGuard
 from gateway.policy.policy_set import PolicySet
 from gateway.validate.contract import CompiledContract, ContractRule
-from gateway.validate.facts import FactContext, Facts
+from gateway.validate.facts import FactContext, FactUnavailable, usable
 from gateway.validate.guards.network import StandIn
 from gateway.validate.stage import Validate
 from gateway.waiting import drive
@@ -55,6 +56,7 @@ _COUNTS_CALLS: Final = re.compile(r"\bsession\b(?!\s*\.\s*conversation\b)")
 @dataclass(slots=True)
 class Question:
     """One call to judge. `facts` gives each fact of the contract by its name there, `left` what each budget has.
+    Facts of a call that was made were looked at when it was; others come by way of `facts_given`.
 
     `calls` counts those of its conversation, this one included; None says that nobody knows. `at` is when it is made,
     as RFC 3339 says it; None is now.
@@ -156,13 +158,9 @@ class DryRun:
         self._clock = SystemClock()
         self._opened = self._clock.now()
         self._at_hand = _AtHand()
-        self._given: dict[str, object] = {}
-        facts = Facts()
-        asked = [fact for loaded in policy.contracts.values() for fact in loaded.contract.facts.values()]
-        for provider in {fact.provider for fact in asked}:
-            facts.register(provider, _Given(provider, self._given))
+        self._facts = _Given()
         self._left = _Told()
-        self._validate = Validate(self.contracts, self._key, facts, ledger=self._left)
+        self._validate = Validate(self.contracts, self._key, self._facts, ledger=self._left)
 
     def __enter__(self) -> DryRun:
         return self
@@ -253,22 +251,11 @@ class DryRun:
                     root.joinpath(*parts).touch()
 
     def _give(self, contract: Contract, asked: Question) -> None:
-        """Have the providers give what the question gives, and nothing else."""
-        self._given.clear()
-        if not contract.facts and not asked.facts:
-            return
-        given = asked.facts or {}
+        """Have the facts be what the question gives, and nothing else."""
+        given = self._facts.given = asked.facts or {}
         if not given.keys() <= contract.facts.keys():
             unknown = sorted(given.keys() - contract.facts.keys())
             raise PolicyError(f"{contract.tool} asks for no fact {unknown[0]!r}")
-        for name, fact in contract.facts.items():
-            if name not in given:
-                continue
-            if fact.provider in self._given and self._given[fact.provider] != given[name]:
-                raise PolicyError(
-                    f"two facts of {contract.tool} come from provider {fact.provider!r}; give them one value"
-                )
-            self._given[fact.provider] = given[name]
 
 
 def _principal(name: str) -> Principal:
@@ -312,16 +299,29 @@ class _Told:
 
 @final
 class _Given:
-    """A provider that gives what the question under way gives."""
+    """The facts that the question under way gives."""
 
-    def __init__(self, name: str, given: Mapping[str, object]) -> None:
-        self._name = name
-        self._given = given
+    given: Mapping[str, object]
 
-    def __call__(self, _: FactContext, **__: object) -> object:
-        if self._name not in self._given:
-            raise LookupError("the question gives no such fact")
-        return self._given[self._name]
+    async def look_up(
+        self,
+        wanted: Mapping[str, Fact],
+        arguments: Callable[[], Mapping[str, Any]],  # noqa: ARG002
+        ctx: FactContext,  # noqa: ARG002
+        waits: Waits,  # noqa: ARG002
+    ) -> dict[str, object]:
+        for name in wanted:
+            if name not in self.given:
+                raise FactUnavailable(name, "the question gives no such fact")
+        return dict(self.given)
+
+
+def facts_given(values: Mapping[str, object]) -> dict[str, object]:
+    """Facts that somebody wrote down, as a question takes them. Raises PolicyError for what no provider could give."""
+    try:
+        return {name: usable(name, value) for name, value in values.items()}
+    except FactUnavailable as error:
+        raise PolicyError(str(error)) from error
 
 
 @final

@@ -23,7 +23,7 @@ from gateway.policy.custody import Custody
 from gateway.policy.documents import Document, Slug, Text, ToolName
 from gateway.policy.policy_set import PolicySet
 from gateway.policy.yaml import YamlDocument, read_yaml
-from gateway.policy_tools.dry import DryRun, Question, Verdict
+from gateway.policy_tools.dry import DryRun, Question, Verdict, facts_given
 
 FOLDER = "tests"
 _MAX_BYTES = 1 << 20
@@ -168,7 +168,7 @@ def _question(case: Case) -> Question:
         case.call.tool,
         arguments,
         case.on_behalf_of,
-        facts=dict(case.facts),
+        facts=facts_given(case.facts),
         left=case.left,
         fallback=case.fallback,
         calls=case.calls,

@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import orjson
 
@@ -42,6 +42,14 @@ class FactUnavailable(ComponentFault):
         super().__init__(f"fact `{name}`: {why}")
         self.name = name
         self.why = why
+
+
+class FactSource(Protocol):
+    """Where step 4 has its facts from."""
+
+    async def look_up(
+        self, wanted: Mapping[str, Fact], arguments: Callable[[], Mapping[str, Any]], ctx: FactContext, waits: Waits
+    ) -> dict[str, object]: ...
 
 
 @final
@@ -100,13 +108,18 @@ class Facts:
         if inspect.iscoroutine(value):
             value.close()
             raise FactUnavailable(name, "the provider gave a coroutine; register an `async def`")
-        try:
-            copy = plain(value)
-        except NotCanonical as error:
-            raise FactUnavailable(name, f"not JSON: {error}") from error
-        spelled = orjson.dumps(copy)
-        if len(spelled) > MAX_FACT_BYTES:
-            raise FactUnavailable(name, f"{len(spelled)} bytes, at most {MAX_FACT_BYTES} are accepted")
-        if _NUL.search(spelled):
-            raise FactUnavailable(name, "it holds a NUL, where rules would stop reading")
-        return copy
+        return usable(name, value)
+
+
+def usable(name: str, value: object) -> Json:
+    """A copy of a fact that rules may read and records hold. Raises FactUnavailable."""
+    try:
+        copy = plain(value)
+    except NotCanonical as error:
+        raise FactUnavailable(name, f"not JSON: {error}") from error
+    spelled = orjson.dumps(copy)
+    if len(spelled) > MAX_FACT_BYTES:
+        raise FactUnavailable(name, f"{len(spelled)} bytes, at most {MAX_FACT_BYTES} are accepted")
+    if _NUL.search(spelled):
+        raise FactUnavailable(name, "it holds a NUL, where rules would stop reading")
+    return copy

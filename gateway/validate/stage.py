@@ -25,7 +25,7 @@ from gateway.validate import guards
 from gateway.validate.charges import CannotCharge, Ledger
 from gateway.validate.contract import CompiledContract, ContractRule
 from gateway.validate.described import described
-from gateway.validate.facts import FactContext, Facts, FactUnavailable
+from gateway.validate.facts import FactContext, Facts, FactSource, FactUnavailable
 from gateway.validate.guards import GuardRefused
 from gateway.validate.problems import MISSING, Problem
 from gateway.validate.rules import CompiledRule, RuleError, Scope, check_names, compiled_bound
@@ -46,7 +46,7 @@ class Validate:
         self,
         compiled: Mapping[str, CompiledContract],
         key: Digests,
-        facts: Facts | None = None,
+        facts: FactSource | None = None,
         *,
         spell: Spellings | None = None,
         ledger: Ledger | None = None,
@@ -58,7 +58,7 @@ class Validate:
         """
         self._compiled = compiled
         self._key = key
-        self._facts = facts if facts is not None else Facts()
+        self._facts: FactSource = facts if facts is not None else Facts()
         self._spell = spell if spell is not None else lambda data, *, domain: (key.digest(data, domain=domain),)
         self._ledger = ledger
         self._versions = _families(lines or {})

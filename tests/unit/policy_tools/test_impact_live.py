@@ -22,6 +22,10 @@ def act(text: str) -> str:
     return str(text)
 
 
+def move(a: str, b: str) -> str:
+    return a + b
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "files").mkdir()
@@ -121,3 +125,18 @@ def test_explain_does_not_say_that_it_would_be_found_well(ask: Callable[..., Imp
     found = explain(past, load(tmp_path / "policies", locked=False), None)
     assert found.verdict is None
     assert "refused what it found then" in found.why_not
+
+
+def test_two_facts_of_one_provider_may_differ(tmp_path: Path) -> None:
+    facts = {"mine": {"provider": "size", "args": ["a"]}, "theirs": {"provider": "size", "args": ["b"]}}
+    rules = [{"id": "smaller", "require": "facts.mine < facts.theirs", "tell_model": "No."}]
+    made = tool(move, facts=facts, rules=rules)
+    folder = write_policies(tmp_path / "policies", [made])
+    with Gateway.from_policies(folder, home=tmp_path / "home", origin="live") as gateway:
+        gateway.register(move)
+        gateway.register_fact("size", lambda _, a=None, b=None: len(a or b))
+        session = gateway.session(ANA)
+        for number, pair in enumerate((("x", "yy"), ("xx", "y"))):
+            session.judge_sync([ToolCall(f"c{number}", "move", dict(zip("ab", pair, strict=True)))])
+    found = impact(load(folder), tmp_path / "home" / "audit")
+    assert (found.judged, found.same, dict(found.undecidable)) == (2, 2, {})

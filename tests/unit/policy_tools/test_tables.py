@@ -64,6 +64,21 @@ def test_a_case_says_when_and_after_how_many_calls(tmp_path: Path) -> None:
     assert problems == ["", "", "", "'at noon' is no time; write it like 2026-01-31T09:30:00Z"]
 
 
+def test_a_fact_that_no_provider_could_give_is_a_problem(tmp_path: Path) -> None:
+    write_policies(tmp_path, [tool(name="ring", facts={"seen": {"provider": "seen", "args": []}})])
+    case = {
+        "name": "far",
+        "principal": "ana",
+        "call": {"tool": "ring"},
+        "facts": {"seen": "x" * 70000},
+        "expect": "allow",
+    }
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "ring.yaml").write_text(json.dumps({"table": "ring", "cases": [case]}))
+    (result,) = run(tmp_path).results
+    assert result.problem == "fact `seen`: 70002 bytes, at most 65536 are accepted"
+
+
 def asked(policies: Path, *more: str) -> Any:
     return CliRunner().invoke(app, ["policy", "test", "-p", str(policies), *more])
 
