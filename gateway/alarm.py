@@ -20,7 +20,9 @@ WIDTH: Final = 80
 
 def alarm() -> Any:
     """The logger: `alarm().error("event", key=value)`."""
-    return structlog.get_logger("toolgate") if structlog.is_configured() else _own(sys.stderr.isatty())
+    if structlog.is_configured():
+        return structlog.get_logger("toolgate")
+    return _own(sys.stderr is not None and sys.stderr.isatty())  # None: a service that was started with it closed
 
 
 @cache

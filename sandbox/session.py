@@ -60,9 +60,9 @@ class _Session:
 
 @final
 class Sessions:
-    """Sessions under one specification, at most `most` at once and `most_each` of one owner. Thread-safe; runs of one
-    session queue up.
+    """Sessions under one specification: at once at most `most`, and `most_each` of one owner (None: all of them).
 
+    Thread-safe; runs of one session queue up.
     `idle_s` after its last run a session ends, `life_s` after its first. `clock` is monotonic, in seconds.
     """
 
@@ -72,14 +72,15 @@ class Sessions:
         spec: SandboxSpec,
         *,
         most: int = 16,
-        most_each: int = 16,
+        most_each: int | None = None,
         idle_s: float = IDLE_S,
         life_s: float = LIFE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self._engine, self._clock = engine, clock
-        self._most, self._most_each, self._idle_s, self._life_s = most, most_each, idle_s, life_s
+        self._most, self._idle_s, self._life_s = most, idle_s, life_s
+        self._most_each = most if most_each is None else most_each
         self._guard = threading.Lock()
         self._open: dict[str, _Session] = {}
         self._closed = False

@@ -37,3 +37,9 @@ def test_elsewhere_it_is_one_line_of_json() -> None:
     (line,) = done.stderr.splitlines()
     assert json.loads(line)["event"] == "disk_gone"
     assert line.isascii()
+
+
+def test_without_standard_error_it_is_said_all_the_same() -> None:
+    shell = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, SAY]
+    done = subprocess.run(shell, stdout=subprocess.PIPE, text=True, check=True)
+    assert json.loads(done.stdout)["event"] == "disk_gone"
