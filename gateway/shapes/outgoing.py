@@ -146,9 +146,14 @@ class _Request:
 
     def items(self) -> None:
         """Responses input items that would bring tools or rights of their own."""
+        if self.format != "responses":
+            return
         for name in ("input", "items"):  # the latter of a conversation
-            if self.format == "responses" and isinstance(given := self.out.body.get(name), list):
+            given = self.out.body.get(name)
+            if isinstance(given, list):
                 self.out.body[name] = list(map(self._item, given))
+            elif given is not None and not isinstance(given, str):
+                raise RequestRefused(f"`{name}` is text or a list of items")
 
     def _item(self, item: Any) -> Any:
         check_input_item(item, self.rules)

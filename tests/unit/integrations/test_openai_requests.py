@@ -153,6 +153,7 @@ REFUSED: dict[str, tuple[Api | None, dict[str, Any]]] = {
         "responses",
         {"input": [{"type": "program", "id": "p", "call_id": "c", "code": "x", "fingerprint": "f"}]},
     ),
+    "an input item in no list": ("responses", {"input": {"type": "mcp_approval_response", "approval_request_id": "r"}}),
     "an input item of tomorrow": ("responses", {"input": [{"type": "wish", "id": "w"}]}),
     "agents of the provider's": (None, {"extra_body": {"multi_agent": {"enabled": True}}}),
     "what the provider would search": (None, {"extra_body": {"data_sources": [{"type": "azure_search"}]}}),
@@ -185,6 +186,7 @@ SAYS = {  # a refusal says what to do instead
     "a model that searches by itself": "allow `web_search` in the policy",
     "agents of the provider's": "`multi_agent` may not be sent",
     "what the provider would search": "`data_sources` may not be sent",
+    "an input item in no list": "`input` is text or a list",
     "an input item of tomorrow": "does not know: 'wish'",
     "a parameter of tomorrow": r"`enable_search` .* settings.yaml under `openai: \{parameters: ",
 }
