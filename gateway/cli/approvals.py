@@ -164,7 +164,7 @@ def _print(view: RequestView) -> None:
     if view.obligations:
         typer.echo(styled("  what the model asks for (its own words, not checked beyond the rules):", "dim"))
     else:
-        typer.echo(styled(f"  what was asked for is kept here no more: toolgate audit call {view.id}", "dim"))
+        typer.echo(styled(f"  what was asked for cannot be shown here: toolgate audit call {view.id}", "dim"))
     for argument in view.arguments:
         mark = " <- who, where or how much" if argument.authority else ""
         typer.echo(f"    {argument.name} = {argument.value}{mark}")

@@ -27,7 +27,7 @@ def test_an_ended_request_names_the_command_that_tells_its_story(tmp_path: Path)
         assert isinstance(parked, Parked)
         before = shown(tmp_path, parked.request_id)
         assert "cents = 25" in before
-        assert "kept here no more" not in before
+        assert "cannot be shown" not in before
         vote(tmp_path, parked.request_id)
         assert isinstance(session.resume_sync(parked.request_id), Released)
         after = shown(tmp_path, parked.request_id)
