@@ -207,14 +207,17 @@ class Execute:
             return _failed(call, "sandbox_overloaded", str(full))
         except SandboxUnavailable as fault:
             return _failed(call, "sandbox_unavailable", str(fault))
-        except DeadlineExceeded:
-            return _failed(call, "code_sandbox_failed", "the sandbox did not answer in time")
+        except DeadlineExceeded as late:
+            if not late.began:
+                return _failed(call, "sandbox_overloaded", "no worker was free in time")
+            return _failed(call, "code_sandbox_failed", "the sandbox did not answer in time", may_have_run=True)
         except asyncio.CancelledError as cancelled:
             return Ambiguous("cancelled while code ran in the sandbox", cancelled)
         finally:
             cancel.set()  # nobody waits any more: what still runs is ended
         body = encode_result(run.value).body
-        failure = None if run.ok else words.failure(run.code, run.code)
+        # Code that fails has run: a model that prints what it wants to know and then fails would spend nothing.
+        failure = None if run.ok else words.failure(run.code, run.code, may_have_run=True)
         return Executed(call.ctx, call, body, failure, run.evidence)
 
 
