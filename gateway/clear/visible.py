@@ -7,15 +7,10 @@ unambiguous: a backslash in the text is doubled.
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from functools import lru_cache
 
-# Default_Ignorable_Code_Point (DerivedCoreProperties) beyond category Cf, and letters or symbols that draw as a blank.
-_BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U00016fe4\U0001d159\U000e0000-\U000e0fff]"
-)
-_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+from gateway.domain.drawn import drawn
 
 
 def visible(text: str) -> str:
@@ -36,7 +31,7 @@ def _spelled(character: str) -> str:
     if character == "\\":
         return "\\\\"
     odd_space = unicodedata.category(character) == "Zs" and character != " "
-    if not odd_space and unicodedata.category(character) not in _HIDDEN_CATEGORIES and not _BLANK.match(character):
+    if not odd_space and drawn(character):
         return character
     if character in "\n\r\t":
         return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[character]

@@ -6,18 +6,13 @@ and variation selectors stay where writing needs them: between letters beyond La
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from typing import final
 
+from gateway.domain.drawn import drawn
 from gateway.policy.guard_documents import TextGuard
 from gateway.validate.guards.refusal import GuardRefused
 
-_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Default_Ignorable_Code_Point (DerivedCoreProperties) beyond category Cf, and letters or symbols that draw as a blank.
-_BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\U00016fe4\U0001d159\U000e0000-\U000e0fff]"
-)
 _JOINERS = "\u200c\u200d"
 _VARIATIONS = "\ufe0e\ufe0f"
 _SOFT_HYPHEN = "\xad"
@@ -53,8 +48,7 @@ def hidden(text: str, *, lines: bool = True) -> int | None:
             if character.isprintable() or (lines and (character in "\n\t" or text[place : place + 2] == "\r\n")):
                 continue
             return place
-        drawn = unicodedata.category(character) not in _HIDDEN_CATEGORIES and not _BLANK.match(character)
-        if not drawn and not _needed(text, place):
+        if not drawn(character) and not _needed(text, place):
             return place
     return None
 

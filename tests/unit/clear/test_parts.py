@@ -83,6 +83,13 @@ def test_c064_visible_text_holds_nothing_hidden_and_is_unambiguous(text: str) ->
         assert undone.decode("unicode_escape") == text
 
 
+@pytest.mark.parametrize(
+    "blank", ["\u034f", "\u2065", "\u2800", "\u3164", "\ufff0", "\U00016fe4", "\U0001d159", "\U000e0100"]
+)
+def test_c064_what_draws_as_nothing_is_spelled_out(blank: str) -> None:
+    assert visible(f"a{blank}b").isascii()
+
+
 @given(st.text(), st.text())
 def test_c064_two_texts_never_look_the_same(one: str, other: str) -> None:
     assert (visible(one) == visible(other)) == (one == other)
