@@ -37,13 +37,15 @@ _CHAT = re.compile(r"/chat/completions/?\Z")
 _RESPONSES = re.compile(r"/(?:responses(?:/input_tokens|/compact)?|conversations(?:/[^/]+(?:/items)?)?)/?\Z")
 # What may be sent as it is: endpoints at which no model is given a tool.
 _TOOLLESS = re.compile(
-    r"/(?:embeddings|moderations|completions|decisions|files|responses/[^/]+/cancel|chat/completions/[^/]+"
+    r"/(?:embeddings|moderations|decisions|files|responses/[^/]+/cancel|chat/completions/[^/]+"
     r"|audio/(?:speech|transcriptions|translations|voices|voice_consents(?:/[^/]+)?)"
     r"|images/(?:generations|edits|variations)|videos(?:/(?:characters|edits|extensions|[^/]+/remix))?"
     r"|content_provenance_checks"
     r"|uploads(?:/[^/]+/(?:parts|complete|cancel))?|fine_tuning/jobs(?:/[^/]+/(?:cancel|pause|resume))?"
     r"|vector_stores(?:/[^/]+(?:/(?:files|file_batches|search)(?:/.*)?)?)?)/?\Z"
 )
+# The oldest endpoint, which knows no tool; below any other name `completions` may be something that does (agents).
+_LEGACY = re.compile(r"(?:\A|/v\d[^/]*|/deployments/[^/]+)/completions/?\Z")
 _ANSWERS = re.compile(r"/(?:chat/completions|responses)(?:/|\Z)")
 _PARTS: dict[str, Format] = {"choices": "chat", "output": "responses"}  # of an answer: where its calls stand
 
@@ -147,7 +149,7 @@ class _Guard:
             return None, None
         api = _api(path)
         if api is None:
-            if method == "POST" and _TOOLLESS.search(path):
+            if method == "POST" and _toolless(path):
                 return None, None
             raise RequestRefused(f"{method} {path!a} is not an endpoint the gateway governs")
         try:
@@ -202,6 +204,10 @@ MAX_NAMES, MAX_NAME, MAX_DETAIL = 64, 128, 512  # of a record
 def _path(request: httpx2.Request) -> str:
     """The path in one spelling: servers merge slashes, take dots away, and some do not tell letters' cases apart."""
     return posixpath.normpath(request.url.path).lower()
+
+
+def _toolless(path: str) -> bool:
+    return (_TOOLLESS.search(path) or _LEGACY.search(path)) is not None
 
 
 def _api(path: str) -> Format | None:

@@ -59,12 +59,15 @@ def test_other_endpoints_pass_or_are_refused(bench: Bench, how: Way) -> None:
         wrapped = client.client()
         with pytest.raises(openai.NotFoundError):  # it passed: the scripted server does not have it
             await done(wrapped.embeddings.create(model="m", input="x"))
+        with pytest.raises(openai.NotFoundError):
+            await done(wrapped.completions.create(model="m", prompt="x"))
         refused: tuple[Callable[[], Any], ...] = (
             lambda: wrapped.batches.create(input_file_id="f", endpoint="/v1/responses", completion_window="24h"),
             lambda: wrapped.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}]),
             lambda: wrapped.beta.threads.runs.create(thread_id="t", assistant_id="a"),
             lambda: wrapped.containers.create(name="c"),
             lambda: wrapped.post("/foo", cast_to=object, body={}),
+            lambda: wrapped.post("/agents/completions", cast_to=object, body={"tools": []}),
             lambda: wrapped.put("/foo", cast_to=object, body={}),
             lambda: wrapped.realtime,
         )

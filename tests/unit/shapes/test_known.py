@@ -32,7 +32,7 @@ from openai.types.responses.input_token_count_params import InputTokenCountParam
 from openai.types.responses.response_compact_params import ResponseCompactParams
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
-from gateway.integrations.openai import _TOOLLESS, _api
+from gateway.integrations.openai import _api, _toolless
 from gateway.shapes.gate import _ITEM_EVENTS
 from gateway.shapes.incoming import _HARMLESS, ResponseRefused, check_item
 from gateway.shapes.known import ITEMS, ITEMS_WITH_RIGHTS, ITEMS_WITH_TOOLS, PARAMETERS
@@ -205,7 +205,7 @@ def test_every_endpoint_is_governed_passes_or_is_refused() -> None:
     assert len(posts) > 100
     filled = {path: path.format(*["x"] * path.count("{}")) for path in posts}
     governed = {path for path, real in filled.items() if _api(f"/v1{real}") is not None}
-    passed = {path for path, real in filled.items() if path not in governed and _TOOLLESS.search(f"/v1{real}")}
+    passed = {path for path, real in filled.items() if path not in governed and _toolless(f"/v1{real}")}
     assert governed == set(GOVERNED)
     assert passed == set(PASS)
     assert {path for path in posts - governed - passed if not path.startswith(REFUSED)} == set()
