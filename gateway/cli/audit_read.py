@@ -230,9 +230,10 @@ def lines(found: list[Found], legend: bool = True) -> None:
         style = {"call.denied": "bad", "call.outcome": "good"}.get(kind, "dim")
         head = f"{time_of_day}  {place:{widest}}  "
         if narrow and len(head) + 20 + len(text) > narrow:
-            typer.echo(f"{head}{styled(kind, style)}")
             pad = " " * 14
-            typer.echo("\n".join(textwrap.wrap(text, narrow, initial_indent=pad, subsequent_indent=pad)))
+            folded = textwrap.wrap(f"{time_of_day}  {place}  {kind}", narrow, subsequent_indent=pad)
+            folded += textwrap.wrap(text, narrow, initial_indent=pad, subsequent_indent=pad)
+            typer.echo("\n".join(folded).replace(kind, styled(kind, style), 1))
         else:
             typer.echo(f"{head}{styled(kind.ljust(18), style)}  {text}".rstrip())
     if legend:

@@ -99,7 +99,7 @@ def _tell(checked: Checked) -> None:
         if text:
             typer.echo(f"    {text}")
         for name, value in _details(record):
-            paragraph(f"{name}: {value}", "", "dim", indent=4)
+            paragraph(f"{name}: {value}", indent=4)
     for vote in checked.votes:
         typer.echo(f"  {safe(vote.verdict)} by {safe(vote.voter)}: {_vouched(vote)}")
     for origin, size in sorted(checked.signed.items()):

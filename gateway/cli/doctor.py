@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, safe, styled
+from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, paragraph, print_json, safe
 
 _STYLES = {"ok": "good", "warning": "warn", "failed": "bad"}
 
@@ -28,11 +28,9 @@ def doctor(
     else:
         width = max(len(each.name) for each in checks)
         for each in checks:
-            typer.echo(
-                f"{styled(each.verdict.ljust(8), _STYLES[each.verdict])} {each.name.ljust(width)} {safe(each.said)}"
-            )
-            if each.mend:
-                typer.echo(f"         {safe(each.mend)}")
+            said = f"{each.verdict:8} {each.name:{width}} {safe(each.said)}"
+            paragraph(said, each.verdict, _STYLES[each.verdict], indent=0, hang=10 + width)
+            paragraph(safe(each.mend), indent=9, hang=0)
     worst = {each.verdict for each in checks}
     if "failed" in worst or (strict and "warning" in worst):
         raise typer.Exit(1)

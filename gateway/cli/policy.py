@@ -9,7 +9,18 @@ import typer
 
 from gateway.cli.policy_change import apply, diff
 from gateway.cli.policy_replay import explain, impact, unused
-from gateway.cli.present import DEFAULT_POLICIES, Group, Json, Policies, Root, print_json, safe, styled, table
+from gateway.cli.present import (
+    DEFAULT_POLICIES,
+    Group,
+    Json,
+    Policies,
+    Root,
+    paragraph,
+    print_json,
+    safe,
+    styled,
+    table,
+)
 from gateway.cli.scaffold import scaffold
 from gateway.cli.standing import standing_lines
 
@@ -34,7 +45,8 @@ def check(policies: Policies = DEFAULT_POLICIES, as_json: Json = False) -> None:
     if as_json:
         print_json({"digest": found.digest, "files": dict(found.files), "tools": sorted(found.contracts)})
     else:
-        typer.echo(f"{styled('good', 'good')}: {len(found.contracts)} tools, {len(found.files)} files, {found.digest}")
+        said = f"good: {len(found.contracts)} tools, {len(found.files)} files, {found.digest}"
+        paragraph(said, "good", "good", indent=0)
 
 
 @app.command()
@@ -132,8 +144,9 @@ def lint(
         print_json([asdict(finding) | asdict(finding.place) | {"place": str(finding.place)} for finding in findings])
     else:
         for finding in findings:
-            word = styled(finding.level, "bad" if finding.level == "error" else "warn")
-            typer.echo(f"{finding.place}: {word} {finding.code}: {safe(finding.what)}\n    {safe(finding.mend)}")
+            word = "bad" if finding.level == "error" else "warn"
+            paragraph(f"{finding.place}: {finding.level} {finding.code}: {safe(finding.what)}", finding.level, word, 0)
+            paragraph(safe(finding.mend), indent=4, hang=0)
         typer.echo("nothing to find" if not findings else f"{len(findings)} finding(s)")
     if any(finding.level == "error" for finding in findings) or (strict and findings):
         raise typer.Exit(1)

@@ -70,12 +70,12 @@ def table(rows: Iterable[tuple[str, ...]], head: tuple[str, ...]) -> None:
         typer.echo(styled(text, "bold") if number == 0 else text)
 
 
-def paragraph(text: str, head: str, style: str, indent: int = 2) -> None:
-    """Text that is safe to print, folded at 80 columns; the words it begins with, `head`, in a style."""
-    pad = " " * indent
-    folded = textwrap.wrap(text, WIDTH, initial_indent=pad, subsequent_indent=pad + "  ", break_on_hyphens=False)
+def paragraph(text: str, head: str = "", style: str = "", indent: int = 2, hang: int = 2) -> None:
+    """Text that is safe to print, folded at 80 columns, what goes on `hang` further in; the word `head` in a style."""
+    first, rest = " " * indent, " " * (indent + hang)
+    folded = textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
     for number, line in enumerate(folded):
-        typer.echo(pad + (styled(head, style) if head else "") + line[len(pad) + len(head) :] if number == 0 else line)
+        typer.echo(line.replace(head, styled(head, style), 1) if head and number == 0 else line)
 
 
 def problem(text: str) -> None:
