@@ -24,6 +24,8 @@ from gateway.domain.scope import Scope
 class Dossier:
     """`effective` and `masked` are JSON texts of the arguments; `secrets` and `authority` name some of them.
 
+    `pinned` says by argument what it leads to held when people were asked, which the grant is bound to (C133);
+    `mutable` says of those that lead to what nobody here can pin, what may change.
     `scopes` are those under which the call was made, spelled, and under which it will be resumed.
     """
 
@@ -34,6 +36,8 @@ class Dossier:
     facts: Mapping[str, object]
     obligations: Sequence[Mapping[str, object]]
     scopes: tuple[str, ...]
+    pinned: Mapping[str, Mapping[str, object]]
+    mutable: Mapping[str, str]
     salt: str
 
     @classmethod
@@ -46,7 +50,9 @@ class Dossier:
         authority: Sequence[str],
         facts: Mapping[str, object],
         obligations: Sequence[Obligation],
-        scopes: Sequence[Scope] = (),
+        scopes: Sequence[Scope],
+        pinned: Mapping[str, Mapping[str, object]],
+        mutable: Mapping[str, str],
     ) -> Self:
         return cls(
             effective.decode(),
@@ -56,6 +62,8 @@ class Dossier:
             facts,
             [as_record(obligation) for obligation in obligations],
             tuple(scope.spelled for scope in scopes),
+            pinned,
+            mutable,
             secrets.token_hex(16),
         )
 
@@ -75,6 +83,8 @@ class Dossier:
                 found["facts"],
                 found["obligations"],
                 tuple(found["scopes"]),
+                found["pinned"],
+                found["mutable"],
                 found["salt"],
             )
         except (KeyError, TypeError) as error:

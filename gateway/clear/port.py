@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 from sqlalchemy import Connection
 
@@ -27,6 +27,15 @@ class Sealer(Protocol):
     def seal(self, plain: bytes, aad: bytes) -> bytes: ...
 
     def unseal(self, sealed: bytes, aad: bytes) -> bytes: ...
+
+
+@runtime_checkable
+class Pinnable(Protocol):
+    """A capability whose content can be named by its digest, such as an open file."""
+
+    def pinned(self, *, hold: bool) -> dict[str, object]:
+        """What it holds now. With `hold` nothing else is ever read from it. Raises OSError."""
+        ...
 
 
 @final

@@ -44,6 +44,16 @@ def invalid(detail: str) -> Refusal:
     )
 
 
+def unreadable(fault: OSError) -> Refusal:
+    """People agree to what an argument leads to, and it cannot be read. A grant is not burnt by it."""
+    return no(
+        ReasonCode.FACT_UNAVAILABLE,
+        "This call cannot be checked now.",
+        f"what it refers to cannot be read: {fault}",
+        "Try again later.",
+    )
+
+
 def expired(detail: str) -> Refusal:
     return no(
         ReasonCode.APPROVAL_EXPIRED,

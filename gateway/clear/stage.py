@@ -20,7 +20,7 @@ import orjson
 from gateway.clear import effects, order, refusals, votes
 from gateway.clear.dossier import Dossier, as_record, display_digest
 from gateway.clear.effects import Holder
-from gateway.clear.port import Rules, Sealer
+from gateway.clear.port import Pinnable, Rules, Sealer
 from gateway.clear.request import (
     BURNT,
     DENIED,
@@ -238,6 +238,10 @@ class Clear:
         votes.needs_of(obligations, clearance)  # an obligation of an unknown kind fails here, not at redemption
         shown = call.facts if clearance.show_facts else {}
         try:
+            pinned = _pinned(call, hold=False)
+        except OSError as fault:
+            return refusals.unreadable(fault)
+        try:
             dossier = Dossier.make(
                 effective=shaped.effective,
                 masked=shaped.masked,
@@ -246,6 +250,8 @@ class Clear:
                 facts=shown,
                 obligations=obligations,
                 scopes=ctx.scopes,
+                pinned=pinned,
+                mutable={name: guard.mutable for name, guard in contract.guards.items() if guard.mutable},
             ).encode()
         except TypeError as error:
             return refusals.no(
@@ -297,7 +303,11 @@ class Clear:
         binding = request.binding
         if self._store.markers.spent(binding.id):
             return refusals.spent(BURNT, "it is marked as spent: this database was restored from a backup")
-        difference = self._difference(call, request)
+        try:
+            pinned = _pinned(call, hold=True)
+        except OSError as fault:
+            return refusals.unreadable(fault)
+        difference = self._difference(call, request, pinned)
         if difference is not None:
             return refusals.invalid(difference)
         overdue = request.overdue(self._clock.now(), self._newest_log_ns)
@@ -322,8 +332,10 @@ class Clear:
         proofs = tuple(votes.proof(ballot) for ballot in (*counted.approvals, *counted.confirmations))
         return ClearedCall(ctx, call, Permit(binding.id, proofs, binding.sandbox))
 
-    def _difference(self, call: ValidatedCall, request: StoredRequest) -> str | None:
-        """What makes this another call than the one people were asked about, or None (C054, C060, C087)."""
+    def _difference(
+        self, call: ValidatedCall, request: StoredRequest, pinned: dict[str, dict[str, object]]
+    ) -> str | None:
+        """What makes this another call than the one people were asked about, or None (C054, C060, C087, C133)."""
         ctx, bound = call.ctx, request.binding
         if request.sealed_dossier is None or not request.intact:
             return "its row was changed by hand"
@@ -334,6 +346,9 @@ class Clear:
         shown = Dossier.decode(dossier)
         if not hmac.compare_digest(shown.effective.encode(), call.shaped.effective):
             return "the arguments differ"
+        if shown.pinned != pinned:
+            moved = sorted(name for name in {*shown.pinned, *pinned} if shown.pinned.get(name) != pinned.get(name))
+            return f"what it refers to has changed since it was asked: {', '.join(moved)}"
         if not {scope.spelled for scope in ctx.scopes}.issuperset(shown.scopes):
             return "it is redeemed outside of the scope it was made in"
         now = {
@@ -368,6 +383,11 @@ class Clear:
                 place = verdict_place(request.digest, request.provider_call_id)
                 sealed = self._sealer.seal(content.encode(), place)
         self._store.finish(holder, state, sealed)
+
+
+def _pinned(call: ValidatedCall, *, hold: bool) -> dict[str, dict[str, object]]:
+    """By argument, what the files it names hold. With `hold` the tool gets these very bytes. Raises OSError."""
+    return {name: each.pinned(hold=hold) for name, each in call.capabilities.items() if isinstance(each, Pinnable)}
 
 
 def _effect(call: ValidatedCall) -> tuple[tuple[str, ...], int] | None:

@@ -24,12 +24,16 @@ HIDDEN: Final = "(secret)"
 @final
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument, as JSON. `authority`: it says who, where or how much; else it is content, the model's claim."""
+    """One argument, as JSON. `authority`: it says who, where or how much; else it is content, the model's claim.
+
+    `leads_to` says what stands behind it, where it is a reference: what it holds, or that nobody can hold it (C133).
+    """
 
     name: str
     value: str
     masked: bool
     authority: bool
+    leads_to: str
 
 
 @final
@@ -142,8 +146,17 @@ def _arguments(dossier: Dossier, *, reveal: bool) -> tuple[Argument, ...]:
         # A mask that equals the value is no mask.
         stands_for_it = masked.get(name, HIDDEN) if masked.get(name) != value else HIDDEN
         text = visible_json(stands_for_it if hide else value)
-        shown.append(Argument(visible(name), text, hide, name in dossier.authority))
+        leads_to = "" if value is None else _leads_to(dossier, name)
+        shown.append(Argument(visible(name), text, hide, name in dossier.authority, leads_to))
     return tuple(shown)
+
+
+def _leads_to(dossier: Dossier, name: str) -> str:
+    pin = dossier.pinned.get(name)
+    if pin is None:
+        return visible(dossier.mutable.get(name, ""))
+    said = f"{pin['bytes']} bytes with SHA-256 {pin['sha256']}; if that changes, the call is refused"
+    return visible(said)
 
 
 def _obligation(found: Mapping[str, object]) -> str:

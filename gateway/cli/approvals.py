@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gateway.cli.approvers import key_folder
-from gateway.cli.present import DEFAULT_POLICIES, Group, Json, Policies, Root, print_json, styled
+from gateway.cli.present import DEFAULT_POLICIES, Group, Json, Policies, Root, paragraph, print_json, styled
 
 if TYPE_CHECKING:
     from gateway.clear.view import RequestView
@@ -168,6 +168,7 @@ def _print(view: RequestView) -> None:
     for argument in view.arguments:
         mark = " <- who, where or how much" if argument.authority else ""
         typer.echo(f"    {argument.name} = {argument.value}{mark}")
+        paragraph(argument.leads_to, indent=6)
     if view.facts:
         typer.echo(styled("  what the systems say:", "dim"))
         for name, value in view.facts:

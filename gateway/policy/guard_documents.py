@@ -26,16 +26,16 @@ def _some(value: V) -> V:
 
 
 HostPattern = Annotated[
-    str, StringConstraints(pattern=r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*$")
+    str, StringConstraints(pattern=r"^([*][.])?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])+[a-z][a-z0-9-]*$")
 ]
 TableName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?$")
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_$]{0,62}([.][A-Za-z_][A-Za-z0-9_$]{0,62})?$")
 ]
 FunctionName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 Flag = Annotated[str, StringConstraints(pattern=r"^--?[A-Za-z0-9][A-Za-z0-9-]{0,63}$")]
 Words = Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=256)], ...], AfterValidator(_some)]
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._+-]+)+$")]
-AmountText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}(\.[0-9]{1,4})?$")]
+AmountText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}([.][0-9]{1,4})?$")]
 Tag = Literal[
     "a", "b", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "li", "ol", "p", "pre",
     "s", "small", "strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "u", "ul",
@@ -48,11 +48,15 @@ _RUN_WHAT_THEY_ARE_TOLD: Final = re.compile(
 
 
 class GuardModel(Document):
-    """A guard. `takes`: one string, one string or each of a list (`each`), or a list of strings (`list`)."""
+    """A guard. `takes`: one string, one string or each of a list (`each`), or a list of strings (`list`).
+
+    `mutable` is what an approver is told of an argument that names what nobody here can hold still (C133).
+    """
 
     takes: ClassVar[Literal["one", "each", "list"]] = "one"
     hands: ClassVar[str | None] = None
     blocks: ClassVar[bool] = False
+    mutable: ClassVar[str] = ""
     protects: ClassVar[str]
     cannot: ClassVar[str]
 
@@ -80,6 +84,7 @@ class UrlGuard(GuardModel):
 
     hands: ClassVar[str | None] = "PinnedClient"
     blocks: ClassVar[bool] = True
+    mutable: ClassVar[str] = "what stands at this address may change after you agree"
     protects: ClassVar[str] = (
         "Only a listed host at a public address is connected to, the address that was checked, redirects included."
     )
@@ -219,6 +224,7 @@ class IdentifierGuard(GuardModel):
     """The argument is the name of a thing, in a grammar of plain ASCII. Advisory: the tool still receives a string."""
 
     takes: ClassVar[Literal["one", "each", "list"]] = "each"
+    mutable: ClassVar[str] = "what this names may change after you agree"
     protects: ClassVar[str] = "No character in it means anything to a query, a path, a page or a shell."
     cannot: ClassVar[str] = "It does not know whether the thing exists or whose it is: write a rule over a fact."
 

@@ -10,6 +10,8 @@ who may write beneath the root are beyond this check.
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import hashlib
 import io
 import os
 import stat
@@ -25,6 +27,8 @@ _RESOLVE_BENEATH = 0x08
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY  # a FIFO or device never blocks us
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _AGAIN = frozenset((EINTR, EAGAIN))  # EAGAIN: something was renamed meanwhile; openat2(2) says to try again
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+_CHUNK = 1 << 18  # bytes hashed at a time
 _TRIES = 64  # so that somebody who renames without end is refused
 
 OpenBeneath = Callable[[int, str], int]
@@ -48,6 +52,7 @@ class OpenedFile(io.BufferedReader):
         """Takes over `fd`."""
         super().__init__(_Capped(fd, max_bytes))
         self._name = name
+        self._max_bytes = max_bytes
         self.size = size
 
     @property
@@ -57,6 +62,33 @@ class OpenedFile(io.BufferedReader):
 
     def __repr__(self) -> str:
         return f"<OpenedFile {self._name!r}>"
+
+    def pinned(self, *, hold: bool) -> dict[str, object]:
+        """What it holds: `sha256` in hex, and `bytes`. To be asked before anything is read. Raises OSError.
+
+        With `hold`, the very bytes that were hashed are read from here on, whoever writes to the file: a sealed copy in
+        memory (memfd_create(2), F_ADD_SEALS in fcntl(2)) takes its place behind the same descriptor.
+        """
+        if not hold:
+            return self._hashed(lambda _: None)
+        with os.fdopen(os.memfd_create("toolgate", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "wb") as copy:
+            found = self._hashed(copy.write)
+            copy.flush()
+            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
+            os.dup2(copy.fileno(), self.fileno(), inheritable=False)
+        os.lseek(self.fileno(), 0, os.SEEK_SET)
+        return found
+
+    def _hashed(self, keep: Callable[[bytes], object]) -> dict[str, object]:
+        digest, size = hashlib.sha256(), 0
+        while part := os.pread(self.fileno(), _CHUNK, size):
+            size += len(part)
+            if size > self._max_bytes:
+                raise OSError(EFBIG, "the file grew beyond what may be read")
+            digest.update(part)
+            keep(part)
+        self.size = size
+        return {"sha256": digest.hexdigest(), "bytes": size}
 
 
 @final
