@@ -17,18 +17,18 @@ from gateway.policy.model import Document
 MAX_WINDOW_S: Final = 31 * 86_400  # what is older is forgotten
 
 BudgetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]  # a rule says `left.<name>`
-_STEP: Final = r"\.[A-Za-z_][A-Za-z0-9_]{0,63}"
+_STEP: Final = r"[.][A-Za-z_][A-Za-z0-9_]{0,63}"
 ValuePath = Annotated[str, StringConstraints(pattern=rf"^(args|facts)({_STEP}){{1,8}}$")]
 AccountPath = Annotated[
     str,
     StringConstraints(
-        pattern=rf"^((args|facts)({_STEP}){{1,8}}|principal\.(id|roles|on_behalf_of)|session\.conversation|tool)$"
+        pattern=rf"^((args|facts)({_STEP}){{1,8}}|principal[.](id|roles|on_behalf_of)|session[.]conversation|tool)$"
     ),
 ]
 _WHOLE: Final = MAX_UNITS // 10**PLACES
 Amount = (
     Annotated[int, Field(ge=0, le=_WHOLE)]
-    | Annotated[str, StringConstraints(pattern=rf"^(0|[1-9][0-9]{{0,11}})(\.[0-9]{{1,{PLACES}}})?$")]
+    | Annotated[str, StringConstraints(pattern=rf"^(0|[1-9][0-9]{{0,11}})([.][0-9]{{1,{PLACES}}})?$")]
 )
 
 

@@ -41,7 +41,8 @@ def _line(document: YamlDocument, finding: ErrorDetails) -> tuple[int, int]:
 
 def _explain(document: YamlDocument, model: type[Document], finding: ErrorDetails) -> PolicyError:
     path: Path = finding["loc"]
-    name = str(path[-1]) if path else ""
+    whole = document.known(path) if path and isinstance(path[-1], int) else path[-1:]  # a number alone says nothing
+    name = "/".join(map(str, whole))
     shown = ascii(finding["input"])[:_SHOWN_CHARS]
     context = finding.get("ctx", {})
     match finding["type"]:

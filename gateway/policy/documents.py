@@ -43,7 +43,7 @@ class Rule(Document):
     tell_model: Text = Field(description="What the model reads. It must reveal nothing the principal may not know.")
     tell_people: Text | None = Field(default=None, description="What an approver or operator reads.")
     suggestion: Text | None = Field(default=None, description="What the model could do instead.")
-    candidates: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")] | None = (
+    candidates: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*([.][A-Za-z_][A-Za-z0-9_]*)*$")] | None = (
         Field(
             default=None,
             description="`fact` or `fact.field`: a list of what this principal could have meant, offered to the model. "

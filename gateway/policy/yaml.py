@@ -58,14 +58,19 @@ class YamlDocument:
     keys: dict[Path, _Mark] = field(repr=False)
 
     def place(self, path: Path, *, key: bool = False) -> Place:
-        """Where `path` stands, or the nearest thing around it. Parts that are not in the file are passed over."""
+        """Where `path` stands, or the nearest thing around it."""
+        known = self.known(path)
+        marks = self.keys if key and known in self.keys else self.values
+        line, column = marks.get(known, (0, 0))
+        return Place(line + 1, column + 1)
+
+    def known(self, path: Path) -> Path:
+        """`path` without the parts that are not in the file, such as the tag of a union."""
         known: Path = ()
         for part in path:
             if (*known, part) in self.values:
                 known = (*known, part)
-        marks = self.keys if key and known in self.keys else self.values
-        line, column = marks.get(known, (0, 0))
-        return Place(line + 1, column + 1)
+        return known
 
     def error(self, message: str, path: Path = (), *, key: bool = False) -> PolicyError:
         """A PolicyError that points at `path`."""

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
+from gateway.clear.visible import visible
 from gateway.domain.errors import PolicyError
 from gateway.policy.check import checked
 from gateway.policy.documents import Contract
@@ -63,6 +64,21 @@ def test_a_wrong_option_is_told_with_its_place(guard: str, column: int, says: st
     error = caught.value
     assert (error.file, error.line, says in error.message) == ("tools/look_up.yaml", 12, True), error
     assert error.column == column, error
+
+
+@pytest.mark.parametrize(
+    ("guard", "named"),
+    [
+        ("{kind: url, hosts: [a.example, A.example]}", "`guards/key/hosts/1` string should match"),
+        ("{kind: url, hosts: a.example}", "`hosts` should be"),
+    ],
+)
+def test_an_item_of_a_list_is_named_by_the_whole_way_to_it(guard: str, named: str) -> None:
+    """A number alone says nothing; and no pattern holds a backslash, which a terminal is shown twice."""
+    with pytest.raises(PolicyError) as caught:
+        checked(read_yaml(f"{CONTRACT_TEXT}guards:\n  key: {guard}\n".encode(), file="tools/look_up.yaml"), Contract)
+    assert caught.value.message.startswith(named)
+    assert visible(str(caught.value)) == str(caught.value)
 
 
 @pytest.mark.parametrize("kind", KINDS)
