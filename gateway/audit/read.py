@@ -26,7 +26,7 @@ def read_origin(
     """Every finished line in order; `seq` is its place, which damage may have made differ from `record["seq"]`.
 
     `marks`: lines that hold none of them are left out, undecoded, and the others are decoded quickly. A mark may also
-    stand in some value's text.
+    stand in some value's text. A line that does not begin and end as an object does is never left out.
 
     Where the first segments were retired, counting begins at what the first one left says of itself.
 
@@ -47,10 +47,10 @@ def read_origin(
 def marked_lines(
     audit_root: Path, origin: str, marks: tuple[bytes, ...], meter: Meter | None = None
 ) -> Iterator[tuple[int, bytes]]:
-    """The place and the bytes of every finished line that holds one of the marks. Raises OSError."""
+    """The place and the bytes of every finished line that holds one of the marks, or is no object. Raises OSError."""
     marked = re.compile(b"|".join(map(re.escape, marks))).search  # a third of the time of looking for one by one
     for index, data in _finished(audit_root, origin, meter):
-        if marked(data) is not None:
+        if marked(data) is not None or data[:1] != b"{" or data[-1:] != b"}":
             yield index, data
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, print_json, problem, safe, styled
+from gateway.cli.present import DEFAULT_POLICIES, Json, Policies, Root, paragraph, print_json, problem, safe, styled
 
 if TYPE_CHECKING:  # the command line loads what a command needs when it runs
     from gateway.policy_tools.dry import Verdict
@@ -99,17 +99,20 @@ def unused(
 ) -> None:
     """Grants, tools and rules that no recorded call used: candidates for removal."""
     from gateway.policy.loader import load
-    from gateway.policy_tools.recorded import recorded_calls
+    from gateway.policy_tools.recorded import RecordedCalls
     from gateway.policy_tools.unused import patch
     from gateway.policy_tools.unused import unused as unused_in
 
     policy = load(policies, locked=False)
-    found = unused_in(policy, recorded_calls(*believed(log, policies, home)))
+    found = unused_in(policy, RecordedCalls(*believed(log, policies, home)))
+    if found.unreadable:
+        problem(f"{found.unreadable} record(s) cannot be read, and may have been uses: see `toolgate audit verify`")
     if as_patch:
         typer.echo(patch(policy, found), nl=False)
         return
     if as_json:
-        print_json({"grants": found.grants, "tools": list(found.tools), "rules": list(found.rules)})
+        told: dict[str, object] = {"grants": found.grants, "tools": list(found.tools), "rules": list(found.rules)}
+        print_json(told | {"unreadable": found.unreadable})
         return
     for grant in found.grants:
         typer.echo(f"  grant  {safe(grant)}")
@@ -210,22 +213,22 @@ def _show_past(found: Explanation) -> None:
     past = found.past
     asked = past.call.question
     behalf = f" for {asked.on_behalf_of}" if asked.on_behalf_of else ""
-    typer.echo(f"{safe(past.call.origin)}#{past.call.seq}  {safe(past.time)}  {safe(past.call.call_id)}")
-    typer.echo(f"  {safe(asked.principal)} called {safe(asked.tool)}{safe(behalf)}")
+    paragraph(f"{safe(past.call.origin)}#{past.call.seq}  {safe(past.time)}  {safe(past.call.call_id)}", indent=0)
+    paragraph(f"{safe(asked.principal)} called {safe(asked.tool)}{safe(behalf)}")
     said = "only observed, so it ran; would have been" if past.observed else "recorded"
     typer.echo(f"{said}: {_coloured(past.call.decision)} {safe(past.call.reason)}".rstrip())
     if past.detail:
-        typer.echo(f"  at step {past.step}: {safe(past.detail)}")
+        paragraph(f"at step {past.step}: {safe(past.detail)}")
     for word, line in (("granted by", past.grant), ("decided by", past.rule), ("contract", past.contract)):
         if line:
-            typer.echo(f"  {word} {safe(line)}")
+            paragraph(f"{word} {safe(line)}")
     if found.under == "the same policy":
         typer.echo("the policy has not changed since; judged again:")
     else:
         typer.echo(f"the policy has changed since: {safe(past.digest[:19])} then")
         typer.echo(f"judged again under {found.under} ({found.digest[:19]}):")
     if found.verdict is None:
-        typer.echo(f"  cannot be judged again: {safe(found.why_not)}")
+        paragraph(f"cannot be judged again: {safe(found.why_not)}")
         return
     _show(found.verdict, found.changes)
 
@@ -236,19 +239,17 @@ def _coloured(decision: str) -> str:
 
 def _show(verdict: Verdict, changes: tuple[str, ...]) -> None:
     for passed in verdict.passed:
-        typer.echo(f"  {styled('passed', 'good')}  {passed.step:12} {safe(passed.why)}")
+        paragraph(f"passed  {passed.step:12} {safe(passed.why)}", "passed", "good", hang=4)
     typer.echo(f"{_coloured(verdict.decision)} {safe(verdict.reason)}".rstrip())
     refusal = verdict.refusal
     if refusal is not None:
-        typer.echo(
-            f"  at step {int(refusal.step)} {refusal.step.name.lower()}: {safe(refusal.detail or refusal.message)}"
-        )
-        typer.echo(f"  the model reads: {safe(refusal.message)} {safe(refusal.suggestion)}".rstrip())
+        paragraph(f"at step {int(refusal.step)} {refusal.step.name.lower()}: {safe(refusal.detail or refusal.message)}")
+        paragraph(f"the model reads: {safe(refusal.message)} {safe(refusal.suggestion)}")
     for need in verdict.needs:
-        typer.echo(f"  needs {safe(need)}")
+        paragraph(f"needs {safe(need)}")
     for rule in verdict.rules:
-        typer.echo(f"  decided by {rule}")
+        paragraph(f"decided by {rule}")
     if changes:
         typer.echo("it would be allowed if")
     for change in changes:
-        typer.echo(f"  {safe(change)}")
+        paragraph(safe(change))

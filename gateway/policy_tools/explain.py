@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
+from gateway.audit.errors import LogDamaged
 from gateway.audit.intents import origins_of_log
 from gateway.audit.read import read_origin
 from gateway.domain.errors import PolicyError, UsageError
@@ -57,15 +58,27 @@ class Explanation:
 
 
 def find(audit_root: Path, named: str, origins: Iterable[str] | None = None) -> Past | None:
-    """The call with this id, or the one that was parked under this request id; None if no log of `origins` has it."""
+    """The call with this id, or the one that was parked under this request id; None if no log of `origins` has it.
+
+    Raises LogDamaged if it is only named where nothing can be read.
+    """
     mark = f'"{named}"'.encode()
+    damage: LogDamaged | None = None
     for origin in origins_of_log(audit_root) if origins is None else origins:
         for stored in read_origin(audit_root, origin, marks=(mark,)):
             if stored.record is None:
+                if mark in stored.line:
+                    damage = LogDamaged(origin, "what stands there is no JSON object", stored.seq)
                 continue
-            recorded = read_recorded(origin, stored.seq, stored.record)
+            try:
+                recorded = read_recorded(origin, stored.seq, stored.record)
+            except LogDamaged as found:
+                damage = found
+                continue
             if recorded is not None and named in (recorded.call_id, _request(stored.record)):
                 return _past(recorded, stored.record)
+    if damage is not None:
+        raise damage
     return None
 
 

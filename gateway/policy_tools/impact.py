@@ -25,7 +25,7 @@ from gateway.domain.errors import PolicyError, UsageError
 from gateway.policy.collecting import without_collecting
 from gateway.policy.policy_set import PolicySet
 from gateway.policy_tools.dry import Decision, DryRun, Verdict
-from gateway.policy_tools.recorded import DECIDED, OF_ACCESS, Reader, Recorded
+from gateway.policy_tools.recorded import DECIDED, OF_ACCESS, UNREADABLE, Reader, Recorded
 
 _COLLECT_EVERY: Final = 5  # batches
 _MOST_BYTES: Final = 32 << 20  # of one batch
@@ -54,7 +54,10 @@ class Change:
 @final
 @dataclass(slots=True)
 class Impact:
-    """`same` and `judged` count calls; `undecidable` counts by reason. `changes` are the riskiest first."""
+    """`same` and `judged` count calls; `undecidable` counts by reason. `changes` are the riskiest first.
+
+    A record that cannot be read stands under `undecidable`: it may have been a call.
+    """
 
     judged: int = 0
     same: int = 0
@@ -93,6 +96,9 @@ def impact(candidate: PolicySet, audit_root: Path, origins: Iterable[str] | None
                     _judge(run, call, found)
             if number % _COLLECT_EVERY == 0:
                 gc.collect()  # by itself it would walk through the whole policy every few hundred calls
+    unreadable = sum(reader.unreadable for reader in readers.values())
+    if unreadable:
+        found.undecidable[UNREADABLE] = unreadable
     found.changes.sort(key=lambda change: (_ORDER.get(change.kind, 9), change.call.origin, change.call.seq))
     return found
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
+from gateway.audit.errors import LogDamaged
 from gateway.audit.intents import origins_of_log
 from gateway.audit.read import read_origin
 from gateway.policy_tools.dry import Decision, Question
@@ -19,6 +20,7 @@ OF_POLICY: Final = frozenset(
     {"unknown_tool", "not_granted", "deny_rule", "schema", "guard", "guard_found", "rule", "rule_error"}
 )
 OF_ACCESS: Final = frozenset({"unknown_tool", "not_granted", "deny_rule"})  # denied before arguments were looked at
+UNREADABLE: Final = "its record cannot be read (toolgate audit verify says more)"
 DECIDED: Final = (b'"kind":"call.intent"', b'"kind":"call.denied"', b'"kind":"approval.requested"')
 
 
@@ -45,37 +47,64 @@ class Recorded:
 
 @final
 class Reader:
-    """Reads the calls of one origin, each once: a call that is tried again has an intent for each attempt."""
+    """Reads the calls of one origin, each once: a call that is tried again has an intent for each attempt.
+
+    `unreadable` counts what cannot be read, each of which may have been a call.
+    """
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
         self._intended: set[str] = set()
+        self.unreadable = 0
 
     def __call__(self, seq: int, record: dict[str, Any] | None) -> Recorded | None:
         """The call that this record says was decided. `record` is None where a line is none."""
-        call = read_recorded(self._origin, seq, record) if record is not None else None
-        if call is None or record is None or call.call_id in self._intended:
+        if record is None:
+            self.unreadable += 1
+            return None
+        try:
+            call = read_recorded(self._origin, seq, record)
+        except LogDamaged:
+            self.unreadable += 1
+            return None
+        if call is None or call.call_id in self._intended:
             return None
         if record["kind"] == "call.intent":
             self._intended.add(call.call_id)
         return call
 
 
-def recorded_calls(audit_root: Path, origins: Iterable[str] | None = None) -> Iterator[Recorded]:
-    """Every call that was decided, in `origins` (None: all there are), once.
+@final
+class RecordedCalls:
+    """Every call that was decided, in `origins` (None: all there are), once; gone through once.
 
-    By its intent, its denial, or its request for approval.
+    By its intent, its denial, or its request for approval. `unreadable` counts what could not be read, so far.
     """
-    for origin in origins_of_log(audit_root) if origins is None else origins:
-        reader = Reader(origin)
-        for stored in read_origin(audit_root, origin, marks=DECIDED):
-            call = reader(stored.seq, stored.record)
-            if call is not None:
-                yield call
+
+    def __init__(self, audit_root: Path, origins: Iterable[str] | None = None) -> None:
+        self._audit_root = audit_root
+        self._origins = origins_of_log(audit_root) if origins is None else origins
+        self.unreadable = 0
+
+    def __iter__(self) -> Iterator[Recorded]:
+        for origin in self._origins:
+            reader = Reader(origin)
+            for stored in read_origin(self._audit_root, origin, marks=DECIDED):
+                call = reader(stored.seq, stored.record)
+                if call is not None:
+                    yield call
+            self.unreadable += reader.unreadable
 
 
 def read_recorded(origin: str, seq: int, record: dict[str, Any]) -> Recorded | None:
-    """The call of a record that says what was decided; None for any other record."""
+    """The call of a record that says what was decided; None for any other record. Raises LogDamaged."""
+    try:
+        return _read(origin, seq, record)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise LogDamaged(origin, f"a record lacks what its kind must have ({error})", seq) from error
+
+
+def _read(origin: str, seq: int, record: dict[str, Any]) -> Recorded | None:
     match record.get("kind"):
         case "approval.requested":
             return _recorded(origin, seq, record, "escalate", "")
@@ -92,6 +121,9 @@ def read_recorded(origin: str, seq: int, record: dict[str, Any]) -> Recorded | N
 def _recorded(origin: str, seq: int, record: dict[str, Any], decision: Decision, reason: str) -> Recorded:
     about = record["call"]
     arguments = record.get("arguments") or {}
+    named = (about["call_id"], about["principal"], about["conversation"])
+    if not all(isinstance(each, str) for each in named) or not isinstance(arguments, dict):
+        raise TypeError("a name is no text, or the arguments are no object")
     question = Question(
         principal=about["principal"],
         tool=str(about.get("tool") or record.get("asked")),

@@ -7,7 +7,6 @@ same. So this proposes and changes nothing.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
@@ -15,24 +14,28 @@ from gateway.authorize.casbin_oracle import checked_grants
 from gateway.domain.decision import Provenance
 from gateway.policy.casbin_files import POLICY, GrantRow
 from gateway.policy.policy_set import PolicySet
-from gateway.policy_tools.recorded import Recorded
+from gateway.policy_tools.recorded import RecordedCalls
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Unused:
-    """Rows of policy.csv that let nothing through, tools nobody called, rules (`file:line (id)`) that decided none."""
+    """Rows of policy.csv that let nothing through, tools nobody called, rules (`file:line (id)`) that decided none.
+
+    `unreadable` records may have been uses.
+    """
 
     rows: tuple[GrantRow, ...]
     tools: tuple[str, ...]
     rules: tuple[str, ...]
+    unreadable: int
 
     @property
     def grants(self) -> list[str]:
         return [f"{POLICY}:{row.line} {row.subject} {row.tool} {row.action}" for row in self.rows]
 
 
-def unused(policy: PolicySet, calls: Iterable[Recorded]) -> Unused:
+def unused(policy: PolicySet, calls: RecordedCalls) -> Unused:
     """What no recorded call used. A call that waits for a person, or waited, counts as a use."""
     called: set[tuple[str, str]] = set()
     decided: set[tuple[str, str]] = set()
@@ -57,7 +60,8 @@ def unused(policy: PolicySet, calls: Iterable[Recorded]) -> Unused:
         if (loaded.document.file, rule.id) not in decided
     )
     tools = {tool for _, tool in called}
-    return Unused(rows, tuple(tool for tool in sorted(policy.contracts) if tool not in tools), rules)
+    uncalled = tuple(tool for tool in sorted(policy.contracts) if tool not in tools)
+    return Unused(rows, uncalled, rules, calls.unreadable)
 
 
 def patch(policy: PolicySet, found: Unused) -> str:

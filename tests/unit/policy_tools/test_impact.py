@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from gateway import Gateway, Principal, SettingsError, ToolCall
+from gateway.audit.errors import LogDamaged
 from gateway.cli.app import app
 from gateway.policy.loader import load
 from gateway.policy_tools import impact as module
+from gateway.policy_tools.explain import find
 from gateway.policy_tools.impact import Impact, impact
-from gateway.policy_tools.recorded import recorded_calls
+from gateway.policy_tools.recorded import UNREADABLE, RecordedCalls
 from gateway.policy_tools.unused import patch, unused
 
 STARTER = Path(__file__).parents[3] / "gateway" / "starter_policies"
@@ -139,6 +144,65 @@ def test_a_fact_nobody_recorded_is_undecidable(policies: Path, audit: Path) -> N
     assert found.undecidable["the candidate asks for a fact that was not recorded"] == 3
 
 
+def _without(record: dict[str, Any], name: str) -> None:
+    del record[name]
+
+
+SHAPES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no call": lambda record: _without(record, "call"),
+    "a call that is a text": lambda record: record.update(call="call_1"),
+    "a call that is a list": lambda record: record.update(call=[1]),
+    "a call without a principal": lambda record: _without(record["call"], "principal"),
+    "a principal that is a number": lambda record: record["call"].update(principal=5),
+    "arguments that are a list": lambda record: record.update(arguments=[1]),
+    "an obligation that is a text": lambda record: record.update(obligations=["x"]),
+}
+BYTES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda line: line[: len(line) // 2],
+    "cut before it says what it is": lambda line: line[:40],
+    "zeros": lambda line: b"\0" * len(line),
+    "not JSON": lambda line: line.replace(b'"call":{', b'"call":{,', 1),
+}
+
+
+def damage(audit: Path, kind: str) -> str:
+    """Spoil the first intent. Its call's id."""
+    (log,) = audit.rglob("*.jsonl")
+    lines = log.read_bytes().splitlines(keepends=True)
+    number = next(i for i, line in enumerate(lines) if b'"kind":"call.intent"' in line)
+    record = json.loads(lines[number])
+    call_id = str(record["call"]["call_id"])
+    if kind in SHAPES:
+        SHAPES[kind](record)
+        lines[number] = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    else:
+        lines[number] = BYTES[kind](lines[number][:-1]) + b"\n"
+    log.write_bytes(b"".join(lines))
+    return call_id
+
+
+@pytest.mark.parametrize("kind", [*SHAPES, *BYTES])
+def test_a_record_that_cannot_be_read_is_counted_and_said(policies: Path, audit: Path, kind: str) -> None:
+    """A damaged log must not look like one in which nothing changes."""
+    damage(audit, kind)
+    found = of(policies, audit)
+    assert (found.judged, found.undecidable[UNREADABLE]) == (5, 1)
+    assert unused(load(policies), RecordedCalls(audit)).unreadable == 1
+    where = ["--log", str(audit), "-p", str(policies)]
+    done = CliRunner().invoke(app, ["policy", "impact", str(policies), *where])
+    assert "1  undecidable: its record cannot be read" in done.output, done
+    for more in ([], ["--patch"], ["--json"]):
+        done = CliRunner().invoke(app, ["policy", "unused", *where, *more])
+        assert "1 record(s) cannot be read" in done.stderr, done
+    assert json.loads(done.stdout)["unreadable"] == 1
+
+
+@pytest.mark.parametrize("kind", ["a principal that is a number", "not JSON"])
+def test_a_call_whose_record_cannot_be_read_is_not_called_absent(policies: Path, audit: Path, kind: str) -> None:
+    with pytest.raises(LogDamaged, match="record"):
+        find(audit, damage(audit, kind))
+
+
 @pytest.mark.parametrize("end", ["\n", ""])
 @pytest.mark.parametrize("kept", ["", "# the end\n"])
 def test_unused_rights_are_named(policies: Path, audit: Path, kept: str, end: str) -> None:
@@ -147,7 +211,7 @@ def test_unused_rights_are_named(policies: Path, audit: Path, kept: str, end: st
     (policies / "tools/spare.yaml").write_text(text.replace("tool: get_order_status", "tool: spare"))
     (policies / "policy.csv").write_text(((policies / "policy.csv").read_text() + rows + kept).removesuffix("\n") + end)
     policy = load(policies)
-    found = unused(policy, recorded_calls(audit))
+    found = unused(policy, RecordedCalls(audit))
     assert found.tools == ("spare",)
     assert all("spare" in grant for grant in found.grants)
     assert len(found.grants) == 2
@@ -158,12 +222,12 @@ def test_unused_rights_are_named(policies: Path, audit: Path, kept: str, end: st
         ["patch", "-p1", "-d", str(policies)], input=less, text=True, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stdout
-    assert unused(load(policies), recorded_calls(audit)).rows == ()
+    assert unused(load(policies), RecordedCalls(audit)).rows == ()
 
 
 def test_a_rule_nobody_ran_into_is_named_and_stays(policies: Path, audit: Path) -> None:
     edit(policies / "tools/initiate_refund.yaml", "id: large_refund", "id: very_large")
     policy = load(policies)
-    found = unused(policy, recorded_calls(audit))
+    found = unused(policy, RecordedCalls(audit))
     assert [rule.partition(" ")[2] for rule in found.rules] == ["(very_large)"]
     assert patch(policy, found) == ""

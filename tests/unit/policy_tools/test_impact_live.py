@@ -12,7 +12,7 @@ from gateway import Gateway, ToolCall
 from gateway.policy.loader import load
 from gateway.policy_tools.explain import explain, find
 from gateway.policy_tools.impact import Impact, impact
-from gateway.policy_tools.recorded import recorded_calls
+from gateway.policy_tools.recorded import RecordedCalls
 from tests.support import ANA, tool, write_policies
 
 NOWHERE = "https://nowhere.invalid/"
@@ -119,7 +119,7 @@ def test_a_wider_list_of_hosts_is_judged(ask: Callable[..., Impact]) -> None:
 
 def test_explain_does_not_say_that_it_would_be_found_well(ask: Callable[..., Impact], tmp_path: Path) -> None:
     ask(["missing.txt"], PATH)
-    (call,) = recorded_calls(tmp_path / "home" / "audit")
+    (call,) = RecordedCalls(tmp_path / "home" / "audit")
     past = find(tmp_path / "home" / "audit", call.call_id)
     assert past is not None
     found = explain(past, load(tmp_path / "policies", locked=False), None)

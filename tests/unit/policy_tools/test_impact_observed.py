@@ -7,7 +7,7 @@ from pathlib import Path
 from gateway import Principal
 from gateway.policy.loader import load
 from gateway.policy_tools.impact import impact
-from gateway.policy_tools.recorded import recorded_calls
+from gateway.policy_tools.recorded import RecordedCalls
 from gateway.policy_tools.unused import unused
 from tests.adversarial.observing import look_up, observing, pay
 from tests.support import ANA, one, tool, write_policies
@@ -46,5 +46,5 @@ def test_a_shape_alone_is_never_judged(tmp_path: Path) -> None:
 def test_a_grant_that_nobody_had_is_not_used(tmp_path: Path) -> None:
     with observing(tmp_path, tool(pay)) as gateway:
         one(gateway.session(Principal("mallory")), "pay", order_id="A-1", cents=5)
-    tools = unused(load(tmp_path / "policies"), recorded_calls(tmp_path / "home" / "audit")).tools
+    tools = unused(load(tmp_path / "policies"), RecordedCalls(tmp_path / "home" / "audit")).tools
     assert tools == ("pay",)
