@@ -117,6 +117,9 @@ def test_an_approved_path_is_opened_again_at_its_use_and_the_record_says_what_it
     again = one(session, "run_asked", code=READ, data="orders.csv")
     assert isinstance(again, Parked)
     vote(tmp_path, again.request_id)
+    (desk / "orders.csv").write_text("other")
+    assert reason(session.resume_sync(again.request_id)) == "approval_invalid"  # C133
+    (desk / "orders.csv").write_text("later")
     assert result(session.resume_sync(again.request_id))["value"] == "'later'"
     ended = records(tmp_path, "call.outcome")[-1]
     assert ended["evidence"]["inputs"][0]["sha256"] == hashlib.sha256(b"later").hexdigest()
