@@ -58,9 +58,9 @@ _TOKEN_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 class Finished:
     """The model's answer, checked. `messages` is the conversation to go on from (Responses: its items).
 
-    `pending` are requests that were answered "pending" and still wait; `turns` and `calls` count this run. `form` says
-    what the provider promised about the text (`json_object` is weaker than `json_schema`: JSON of any shape), and
-    `parsed` is the text as a value of that form, or of the pydantic model that was asked for.
+    `pending` are requests that were answered "pending", or with a draft, and waited when they were. `turns` and `calls`
+    count this run. `form` says what the provider promised about the text (`json_object` is weaker than `json_schema`:
+    JSON of any shape), and `parsed` is the text as a value of that form, or of the pydantic model that was asked for.
     """
 
     text: str
@@ -203,10 +203,11 @@ class _Loop:
         outcomes = await self._session.judge(turn.calls)
         now.held = [
             Held(call.id, outcome.tool, outcome.request_id, None)
-            if isinstance(outcome, Parked)
+            if isinstance(outcome, Parked) and not outcome.draft
             else Held(call.id, outcome.tool, "", content(outcome))
             for call, outcome in zip(turn.calls, outcomes, strict=True)
         ]
+        now.pending += [each.request_id for each in outcomes if isinstance(each, Parked) and each.draft]
         return await self._go_on(outcomes, repeated=self._repeated(turn.calls, outcomes))
 
     def _repeated(self, calls: Sequence[ToolCall], outcomes: Sequence[Outcome]) -> bool:
@@ -247,7 +248,7 @@ class _Loop:
         hands_over = self._session.engine.policy().requests.hands_over
         if any(isinstance(each, Released) and each.failure is None and each.tool in hands_over for each in outcomes):
             ends.append(StopReason.HANDED_OVER)
-        waiting = [each for each in outcomes if isinstance(each, Parked)]
+        waiting = [each for each in outcomes if isinstance(each, Parked) and not each.draft]
         if waiting and not ends and self._session.defer == "pause":
             return pause(now, self._session.engine.seal, _place(self._session))
         pending = {each.request_id: content(each) for each in waiting}

@@ -3,8 +3,9 @@
 Guarantees: the stages that enforce are the ones that decide here (I2), and what they would have refused is durable in
 the intent before the call runs (I3). What holds in this mode too: a kill switch, a policy of which this process is
 behind, a log that cannot be written; a call that cannot be read or whose tool nobody registered; code without its
-sandbox (I8); a guard that has nothing to hand to a tool that takes a file and not a name. Nobody is asked, nothing is
-claimed, and a parked request is redeemed by `Passage` alone. A model reads the same words in both modes (I7).
+sandbox (I8); a guard that has nothing to hand to a tool that takes a file and not a name; a tool with `prepare`, since
+to let a draft through would be to act. Nobody else is asked, nothing else is claimed, and a parked request is redeemed
+by `Passage` alone. A model reads the same words in both modes (I7).
 
 Only this file takes a step `regardless` of what it says (tests/architecture).
 """

@@ -21,12 +21,14 @@ from gateway.admit import Admit
 from gateway.alarm import alarm
 from gateway.audit.stage import Partial, Record
 from gateway.authorize.stage import Authorize
-from gateway.clear.stage import Clear, Draft
+from gateway.clear import refusals
+from gateway.clear.stage import Clear, Draft, Verdict
 from gateway.domain.call import (
     CallContext,
     ClearedCall,
     Denied,
     Executed,
+    LimitedCall,
     ObservedCall,
     Outcome,
     Parked,
@@ -48,6 +50,7 @@ from gateway.parse.stage import Parse
 from gateway.release import Release
 from gateway.serialize import KeyedLocks, Order, Place
 from gateway.trace import Trace
+from gateway.validate.draft import named_draft
 from gateway.validate.stage import Validate
 
 TURN_S = 30.0  # the longest wait for another call on the same thing
@@ -90,7 +93,7 @@ class Passage:
     `observe.Observing` alone is another one, and takes its place only where the host and the policy both ask for it.
     """
 
-    __slots__ = ("begun", "place", "raw", "seen", "to", "tool", "trace", "waits")
+    __slots__ = ("begun", "by_draft", "place", "raw", "seen", "to", "tool", "trace", "waits")
 
     def __init__(self, raw: RawCall, to: Stages, waits: Waits) -> None:
         self.raw = raw
@@ -101,6 +104,7 @@ class Passage:
         self.trace = Trace()
         self.place: Place | None = None
         self.begun = False
+        self.by_draft = raw.redeems
 
     @classmethod
     @contextmanager
@@ -126,7 +130,7 @@ class Passage:
         try:
             refusal = self.admitted_by()
             outcome = await (self.deny(refusal) if refusal is not None else self.admitted(self.raw))
-            if self.to.beside is not None:
+            if self.to.beside is not None and not self.by_draft:  # what it says of policy, its preparing said
                 self.to.beside(self.seen, outcome)
             if (gone := self.waits.interrupted()) is not None:
                 raise gone
@@ -179,11 +183,13 @@ class Passage:
         if off is not None:
             return await self.deny(off)
         self.trace.mark(Step.AUTHORIZE)
-        limited = to.limit(authorized)  # 3
+        limited = to.limit(authorized, redeems=raw.redeems)  # 3
         if isinstance(limited, Refusal):
             return await self.deny(limited)
         self.seen = limited
         self.trace.mark(Step.LIMIT)
+        if raw.redeems:
+            return await self.redeem(limited)
         shaped = to.validate.shape(limited)  # 4, schema and normalisation
         if isinstance(shaped, Refusal):
             return await self.deny(shaped)
@@ -202,6 +208,25 @@ class Passage:
             return await self.judge(shaped)
         finally:
             to.locks.release(key)
+
+    async def redeem(self, named: LimitedCall) -> Outcome:
+        """The draft that the call names, as it was prepared: every step again, from step 1, once people have agreed."""
+        to, ctx = self.to, named.ctx
+        draft = named_draft(named)  # 4
+        if isinstance(draft, Refusal):
+            return await self.deny(draft)
+        if ctx.depth > 0:
+            return await self.deny(refusals.may_not_park())
+        found = await self.waits.blocking(lambda: to.clear.look_up(draft, ctx.principal, ctx.on_behalf_of))
+        if not isinstance(found, Refusal) and (found.conversation, found.tool) != (ctx.conversation, self.tool):
+            found = refusals.request_unknown("the request belongs to another conversation, or to another tool")
+        if isinstance(found, Refusal):
+            return await self.deny(found)
+        if isinstance(found, Verdict):
+            denied = await self.deny(found.refusal)  # recorded so, also where the model reads what came of it
+            return denied if found.content is None else to.release.again(ctx, found.tool, found.content)
+        self.raw = RawCall(ctx.redeeming(found.request_id, found.scopes), found.tool, found.arguments)
+        return await self.decide(self.raw)
 
     async def judge(self, shaped: ShapedCall) -> Outcome:
         """The rest of step 4, under the turn: facts, guards and rules; then whether a person must agree."""
@@ -231,7 +256,7 @@ class Passage:
         if isinstance(cleared, Refusal):
             return await self.deny(cleared)
         if isinstance(cleared, Parked):
-            return cleared
+            return await self.deny(refusals.unconfirmed()) if self.by_draft else cleared
         if isinstance(cleared, Draft):
             event = cleared.event(to.record.subject(validated.ctx, validated.contract.name))
             await to.record.requested(event, validated.shaped.effective, self.waits)

@@ -21,6 +21,7 @@ from gateway.clear.desk import Desk
 from gateway.clear.port import Sealer
 from gateway.clear.refusals import request_unknown
 from gateway.clear.stage import Resumable, Verdict
+from gateway.clear.view import RequestView
 from gateway.domain.call import CallContext, Outcome, Parked, RawCall, ToolCall
 from gateway.domain.decision import NOT_NOW, ReasonCode, Refusal, Step
 from gateway.domain.errors import StateUnavailable, UsageError
@@ -62,7 +63,8 @@ class CallsParked(UsageError):
 class Policy:
     """One policy version as sessions need it: the stages and the tool lists (I6).
 
-    `passage` is how its calls go through the stages: `Passage`, unless the whole process only observes.
+    `passage` is how its calls go through the stages: `Passage`, unless the whole process only observes. `faces` are the
+    names that belong to tools with `prepare` (`policy.prepare.faces`); a draft is one in both modes.
     """
 
     stages: Stages
@@ -74,6 +76,7 @@ class Policy:
     on_secret: Literal["refuse", "mask", "hand_over"]
     deliver_with: str | None
     requests: RequestRules
+    faces: Mapping[str, tuple[str, bool]]
     passage: type[Passage]
 
     @property
@@ -202,8 +205,11 @@ class Session:
     def _passage(self, call: ToolCall, batch: Sequence[ToolCall], policy: Policy, waits: Waits) -> Passage:
         """One call of a batch. In a batch that cannot be answered properly it becomes a call of nothing, refused."""
         sound = len(batch) == 1 or (len(batch) <= MAX_CALLS_A_TURN and call.id not in _shared_ids(batch))
-        raw = RawCall(self._context(policy, call.id), call.name if sound else None, call.arguments)
-        return policy.passage(raw, policy.stages, waits)
+        name = call.name if sound else None
+        face = policy.faces.get(name) if isinstance(name, str) else None
+        tool, redeems = face if face is not None else (name, False)
+        raw = RawCall(self._context(policy, call.id), tool, call.arguments, redeems)
+        return (policy.passage if face is None else Passage)(raw, policy.stages, waits)
 
     async def resume(self, request_id: str) -> Outcome:
         """Redeem one parked request: every step again, under today's policy. A spent id returns its verdict (I4)."""
@@ -227,6 +233,10 @@ class Session:
         drive(self._engine.record.event(desk.event(ballot), self._blocking()))
         desk.cast(ballot)
 
+    def show(self, request_id: str) -> RequestView:
+        """What waits, for the user to read before she confirms it: never the model's account of it."""
+        return self._engine.policy().desk.show_to(request_id, self.principal, self.on_behalf_of)
+
     def late_message(self, outcome: Outcome) -> Any:
         """The message that brings a deferred result into the conversation, after its call was answered `pending`."""
         return write_late(outcome)
@@ -248,8 +258,8 @@ class Session:
     # what the loop and the wrapped client need beside
 
     def visible(self, policy: Policy) -> tuple[str, ...]:
-        """The tools there are in this session, under that policy."""
-        return policy.stages.authorize.visible(self.principal, self._scopes)
+        """The tools there are in this session, under that policy, as a model calls them."""
+        return policy.tools.faces(policy.stages.authorize.visible(self.principal, self._scopes))
 
     @property
     def engine(self) -> Engine:
@@ -345,7 +355,7 @@ class Session:
         )
 
     def _answers(self, asked: Asked, outcomes: list[Outcome]) -> list[dict[str, Any]]:
-        parked = tuple(each.request_id for each in outcomes if isinstance(each, Parked))
+        parked = tuple(each.request_id for each in outcomes if isinstance(each, Parked) and not each.draft)
         if parked and self.defer == "pause":
             raise CallsParked(parked, tuple(outcomes))
         return write_answers(asked.format, outcomes, asked.custom)

@@ -56,6 +56,7 @@ from gateway.policy.budget_documents import Budget
 from gateway.policy.collecting import without_collecting
 from gateway.policy.documents import AuditSettings, Contract, PathGuard, WitnessSettings
 from gateway.policy.policy_set import LoadedContract, PolicySet
+from gateway.policy.prepare import faces
 from gateway.policy.versions import lines
 from gateway.release import Exit, Release, Secrets
 from gateway.serialize import KeyedLocks, Order
@@ -339,6 +340,7 @@ def compile_policy(policy: PolicySet, runtime: Runtime) -> Policy:
         on_secret=settings.answer.on_secret,
         deliver_with=settings.answer.deliver_with,
         requests=request_rules(settings, contracts),
+        faces=faces(contracts),
         passage=Passage if observe is None else Observing,
     )
 

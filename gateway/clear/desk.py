@@ -96,6 +96,16 @@ class Desk:
                     note = "it comes after earlier calls of its conversation that wait"
         return render(request, dossier, counted, needs, state=state, note=note, reveal=reveal)
 
+    def show_to(self, request_id: str, principal: Principal, on_behalf_of: Principal | None = None) -> RequestView:
+        """A request as its requester is shown it before she confirms. Raises VoteRefused for one that is not hers."""
+        request = self._store.get(request_id)
+        view = (
+            self.show(request_id) if request is not None and request.binding.asked_by(principal, on_behalf_of) else None
+        )
+        if view is None:
+            raise VoteRefused("there is no such request")  # not hers and not there read alike (C131)
+        return view
+
     # voting
 
     def ballot(
@@ -128,9 +138,7 @@ class Desk:
         sign_with: Callable[[bytes], bytes],
     ) -> Ballot:
         """The requester's own confirmation, attested by the host's enrolled key. Raises VoteRefused."""
-        request = self._store.get(request_id)
-        if request is None or not request.binding.asked_by(principal, on_behalf_of):
-            raise VoteRefused("there is no such request")  # not hers and not there read alike (C131)
+        self.show_to(request_id, principal, on_behalf_of)
         request = self._open(request_id)
         return self._signed(
             request, votes.CONFIRM, principal.id, key_id, sign_with, "", shown=request.digest, dev=False

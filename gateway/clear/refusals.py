@@ -18,6 +18,16 @@ def request_unknown(detail: str) -> Refusal:
     return no(ReasonCode.REQUEST_UNKNOWN, "There is no such request.", detail, "Make the call anew if it is wanted.")
 
 
+def unconfirmed() -> Refusal:
+    """For a model that would carry out a draft to which not everybody has agreed."""
+    return no(
+        ReasonCode.NOT_CONFIRMED,
+        "This draft is not confirmed yet, so nothing has happened.",
+        "the draft waits for people",
+        "Ask the user to confirm it in the application. What is said here confirms nothing.",
+    )
+
+
 def may_not_park() -> Refusal:
     return no(
         ReasonCode.MAY_NOT_PARK,

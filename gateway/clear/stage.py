@@ -286,7 +286,7 @@ class Clear:
             claim_origin=None,
             claim_call=None,
         )
-        parked = Parked(ctx, tool, binding.id, obligations, binding.expires)
+        parked = Parked(ctx, tool, binding.id, obligations, binding.expires, draft=contract.prepare is not None)
         return Draft(parked, request, tuple(as_record(obligation) for obligation in obligations), shown)
 
     # with a grant

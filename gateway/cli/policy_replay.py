@@ -155,8 +155,9 @@ def explain(
         given, budgets = json.loads(facts), json.loads(left)
     except ValueError as error:
         raise typer.BadParameter(f"--facts or --left is not JSON: {error}") from error
-    asked = Question(principal, call, arguments, on_behalf_of, facts=facts_given(given), left=budgets)
     with DryRun(load(policies, locked=False)) as run:
+        tool = run.governing(call)
+        asked = Question(principal, tool, arguments, on_behalf_of, facts=facts_given(given), left=budgets)
         verdict = run.judge(asked)
         changes = nearest(run, asked, verdict)
     if as_json:

@@ -88,6 +88,21 @@ class CallContext:
             together((*self.scopes, *scopes)),
         )
 
+    def redeeming(self, request_id: str, scopes: tuple[Scope, ...]) -> CallContext:
+        """The same call, found to redeem a request that was made in `scopes`. Those of this call hold too."""
+        return CallContext(
+            self.id,
+            self.provider_call_id,
+            self.principal,
+            self.on_behalf_of,
+            self.conversation,
+            self.policy_digest,
+            self.at,
+            self.started_ns,
+            request_id=request_id,
+            scopes=together((*scopes, *self.scopes)),
+        )
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -105,11 +120,15 @@ class ContractRef:
 @final
 @dataclass(slots=True)
 class RawCall:
-    """What the model sent. `arguments` is text, bytes or an already decoded object: all take the same path (C013)."""
+    """What the model sent. `arguments` is text, bytes or an already decoded object: all take the same path (C013).
+
+    `redeems` says that they name a draft of the tool, in place of what the tool takes.
+    """
 
     ctx: CallContext
     tool: object
     arguments: object
+    redeems: bool = False
 
 
 @final
@@ -308,13 +327,17 @@ class Denied:
 @final
 @dataclass(slots=True)
 class Parked:
-    """The end, for now, of a call that waits for a person. `request_id` is what `resume` and `confirm` take."""
+    """The end, for now, of a call that waits for a person. `request_id` is what `resume` and `confirm` take.
+
+    `draft`: the model prepared it, reads the id as its draft, and carries it out itself once it was confirmed.
+    """
 
     ctx: CallContext
     tool: str
     request_id: str
     obligations: tuple[Obligation, ...]
     expires: Instant
+    draft: bool = False
 
 
 @final

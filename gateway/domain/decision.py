@@ -65,6 +65,7 @@ class ReasonCode(StrEnum):
     VALUE_BUDGET = "value_budget"
     REQUEST_UNKNOWN = "request_unknown"
     MAY_NOT_PARK = "may_not_park"
+    NOT_CONFIRMED = "not_confirmed"
     # 6 record, and faults of components anywhere
     AUDIT_UNAVAILABLE = "audit_unavailable"
     STATE_UNAVAILABLE = "state_unavailable"

@@ -17,6 +17,8 @@ from gateway.domain.decision import ReasonCode, Refusal, Step
 from gateway.limit.counters import Counters, Usage
 from gateway.policy.documents import Limits, LoopLimits
 
+_NONE = Limits()
+
 
 @final
 class Limit:
@@ -35,9 +37,10 @@ class Limit:
         self._contracts = contracts
         self._counters = counters
 
-    def __call__(self, call: AuthorizedCall) -> LimitedCall | Refusal:
+    def __call__(self, call: AuthorizedCall, *, redeems: bool = False) -> LimitedCall | Refusal:
+        """`redeems`: it names a draft, which was counted against its tool's own limits when it was prepared."""
         ctx = call.ctx
-        own = self._contracts[call.contract.name]
+        own = _NONE if redeems else self._contracts[call.contract.name]
         tool = self._lines.get(call.contract.name, (call.contract.name,))[-1]
         if ctx.request_id is not None:
             return self.regardless(call)
@@ -49,7 +52,7 @@ class Limit:
             if refusal is not None:
                 return refusal
             usage.calls += 1
-            usage.tools[tool] = usage.tools.get(tool, 0) + 1
+            usage.tools[tool] = usage.tools.get(tool, 0) + (not redeems)
             usage.same[same] = usage.same.get(same, 0) + 1
             if minute is None:
                 return LimitedCall(ctx, call.parsed, call, usage.calls, ("conversation",))

@@ -25,6 +25,7 @@ from gateway.policy.model import Document as Document
 from gateway.policy.model import Misplaced as Misplaced
 from gateway.policy.model import Slug as Slug
 from gateway.policy.model import ToolName as ToolName
+from gateway.policy.prepare import Prepare, check_prepare
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -126,6 +127,11 @@ class Contract(Document):
     )
     code_version: str | None = Field(default=None, description="Changes the contract's digest with your tool's code.")
     description: Text
+    prepare: Prepare | None = Field(
+        default=None,
+        description="The model is shown two tools: this drafts a call and changes nothing, and `tool` takes only a "
+        "`draft`, once the requester has confirmed it. Needs `approval: {when: always, confirm: true}`.",
+    )
     risk: Literal["low", "medium", "high"]
     effect: Literal["none", "internal", "external"]
     parameters: dict[str, object] = Field(description="JSON Schema 2020-12 of type object.")
@@ -211,6 +217,7 @@ class Contract(Document):
             message = "`when: never` contradicts a rule with `otherwise: escalate`. Use `when: rules`"
             raise Misplaced(message, "approval", "when")
         check_free_text(self.parameters, self.grammar, free_text=self.free_text)
+        check_prepare(self)
         return self
 
     def _may_offer(self, rule: Rule, index: int) -> None:

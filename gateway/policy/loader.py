@@ -102,9 +102,10 @@ def read_contract(raw: bytes, *, file: str) -> LoadedContract:
 def contract_digest(contract: Contract) -> str:
     """Covers what the contract means, defaults and `code_version` included, and not how it is written down.
 
-    Nor what it `replaces`: to retire an older version ends nothing that waits for the newer one.
+    Nor what it `replaces`: to retire an older version ends nothing that waits for the newer one. Nor how the model
+    `prepare`s it: what people agreed to is the call.
     """
-    document, simple = settle(contract.model_dump(mode="json", by_alias=True, exclude={"replaces"}))
+    document, simple = settle(contract.model_dump(mode="json", by_alias=True, exclude={"replaces", "prepare"}))
     return _sha256(canonical(document, simple=simple))
 
 

@@ -13,6 +13,7 @@ from gateway.policy.budget_documents import Budget
 from gateway.policy.documents import Contract, Settings
 from gateway.policy.folder import SETTINGS
 from gateway.policy.policy_set import LoadedContract
+from gateway.policy.prepare import wrong_name
 from gateway.policy.text import did_you_mean
 from gateway.policy.versions import wrong_successor
 
@@ -38,6 +39,8 @@ def _no_delivery(tool: str, contracts: Mapping[str, LoadedContract]) -> str | No
     if tool not in contracts:
         return f"the tool {tool!r} has no contract in tools/.{did_you_mean(tool, contracts)}"
     contract = contracts[tool].contract
+    if contract.prepare is not None:
+        return f"{tool!r} is prepared by a model, and answers are held by the gateway: use a tool without `prepare`"
     properties = contract.parameters.get("properties")
     text = properties.get("text") if isinstance(properties, dict) else None
     if _properties(contract) != {"text"} or not isinstance(text, dict) or text.get("type") != "string":
@@ -64,6 +67,10 @@ def _of_one(
         why = wrong_successor(loaded.contract, {tool: each.contract for tool, each in contracts.items()})
         if why is not None:
             return loaded.error(why, "replaces")
+    if loaded.contract.prepare is not None:
+        why = wrong_name(loaded.contract, {tool: each.contract for tool, each in contracts.items()})
+        if why is not None:
+            return loaded.error(why, "prepare", "tool")
     if execution.sandbox is not None and execution.sandbox not in profiles:
         near = did_you_mean(execution.sandbox, profiles)
         message = f"there is no profile sandbox/{execution.sandbox}.yaml.{near}"
@@ -88,6 +95,8 @@ def _bad_fallback(contract: Contract, contracts: Mapping[str, LoadedContract]) -
         seen.append(following)
         following = contracts[following].contract.execution.fallback
     fallback = contracts[name].contract
+    if fallback.prepare is not None:
+        return f"the fallback {name!r} takes drafts that its user has confirmed, and a fallback waits for nobody"
     extra = _properties(contract) - _properties(fallback)
     needed = _required(fallback) - _properties(contract)
     if extra or needed:

@@ -42,6 +42,8 @@ def wrong_successor(contract: Contract, contracts: Mapping[str, Contract]) -> st
     others = sorted(each.tool for each in contracts.values() if each.replaces == before and each is not contract)
     if others:
         return f"{before!r} is replaced by {others[0]!r} already: let one of them replace the other"
+    if contracts[before].prepare is not None:
+        return f"{before!r} has `prepare`, and its drafts are its own: give it no versions"
     if contracts[before].version == contract.version:
         return f"{contract.tool!r} and {before!r} both have version {contract.version!r}: records must tell them apart"
     return None

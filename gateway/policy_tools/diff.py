@@ -64,7 +64,7 @@ def diff(before: PolicySet, after: PolicySet) -> PolicyDiff:
 
 
 def _bytes(lists: ToolLists, grants: Grants, who: str) -> bytes:
-    return orjson.dumps(lists.render(lists.offered(grants.visible(who)), "chat"))
+    return orjson.dumps(lists.render(lists.faces(lists.offered(grants.visible(who))), "chat"))
 
 
 def _rights(before: PolicySet, after: PolicySet, old: Grants, new: Grants) -> Iterator[Difference]:

@@ -36,6 +36,7 @@ from gateway.parse.stage import Parse
 from gateway.policy.collecting import without_collecting
 from gateway.policy.documents import Contract, Fact, PathGuard
 from gateway.policy.policy_set import PolicySet
+from gateway.policy.prepare import faces
 from gateway.validate.contract import CompiledContract, ContractRule
 from gateway.validate.facts import FactContext, FactUnavailable, usable
 from gateway.validate.guards.network import StandIn
@@ -155,6 +156,7 @@ class DryRun:
         self._counters = Counters()
         limits = {tool: loaded.contract.limits for tool, loaded in policy.contracts.items()}
         self._limit = Limit(policy.settings.loop, limits, self._counters)
+        self._faces = faces({tool: loaded.contract for tool, loaded in policy.contracts.items()})
         self._clock = SystemClock()
         self._opened = self._clock.now()
         self._at_hand = _AtHand()
@@ -228,6 +230,10 @@ class DryRun:
         if not judged.obligations:
             return Verdict("allow", None, grant, shaped.effective, compiled.rules)
         return Verdict("escalate", None, grant, shaped.effective, compiled.rules, judged.obligations)
+
+    def governing(self, name: str) -> str:
+        """The tool of a name that a model may call: what prepares a call is judged as the call."""
+        return self._faces.get(name, (name, False))[0]
 
     def looks(self, tool: str) -> bool:
         """Whether a guard of the tool would look something up, a file or an address, and was told that all is well."""

@@ -131,14 +131,15 @@ def run_tables(policy: PolicySet, tables: list[tuple[YamlDocument, Table]]) -> R
             for at, case in enumerate(table.cases):
                 line = document.place(("cases", at)).line
                 try:
-                    verdict = run.judge(_question(case))
+                    tool = run.governing(case.call.tool)
+                    verdict = run.judge(_question(case, tool))
                 except (PolicyError, UsageError) as error:
                     results.append(Result(document.file, line, table.table, case, None, str(error)))
                     continue
                 for place in verdict.rules:
                     if str(place) in rules:
                         rules[str(place)] += 1
-                for number in _rows_met(run, case, verdict):
+                for number in _rows_met(run, case, tool, verdict):
                     rows[number] += 1
                 results.append(Result(document.file, line, table.table, case, verdict, _problem(case, verdict)))
     named = {
@@ -147,25 +148,25 @@ def run_tables(policy: PolicySet, tables: list[tuple[YamlDocument, Table]]) -> R
     return Report(tuple(results), MappingProxyType(rules), MappingProxyType(named))
 
 
-def _rows_met(run: DryRun, case: Case, verdict: Verdict) -> set[int]:
+def _rows_met(run: DryRun, case: Case, tool: str, verdict: Verdict) -> set[int]:
     """The lines of policy.csv that this case went by."""
     met = {place.line for place in verdict.rules if place.file == POLICY}
     if verdict.grant is not None:
         met.add(verdict.grant.line)
-        seen = run.grants.decide(case.principal, case.call.tool, "see")
+        seen = run.grants.decide(case.principal, tool, "see")
         if not case.fallback and isinstance(seen, Granted):
             met.add(seen.row.line)
     if any(need.startswith("approval:") for need in verdict.needs):
         approving = (row for row in run.policy.access.grants if row.action == "approve" and row.allow)
-        met |= {row.line for row in approving if row.tool == case.call.tool}
+        met |= {row.line for row in approving if row.tool == tool}
     return met
 
 
-def _question(case: Case) -> Question:
+def _question(case: Case, tool: str) -> Question:
     arguments: Any = case.call.arguments if case.call.text is None else case.call.text
     return Question(
         case.principal,
-        case.call.tool,
+        tool,
         arguments,
         case.on_behalf_of,
         facts=facts_given(case.facts),

@@ -18,6 +18,10 @@ IN_ORDER = (
     "This call comes after an earlier one that a person must agree to, because their order is kept. "
     "It has not happened yet; its result comes later in a message of its own."
 )
+DRAFT = (
+    "Prepared, and nothing has happened yet. Ask the user to confirm it in the application: what is said here confirms "
+    "nothing. Then call {tool} with this id as `draft`."
+)
 UNKNOWN = Failure(
     "unknown_outcome",
     "Nobody can say yet whether this call took effect.",
@@ -35,6 +39,10 @@ def content(outcome: Outcome) -> str:
         case Denied():
             no = outcome.refusal
             return error_content(Failure(public_code(no.reason), no.message, no.suggestion), outcome.ctx.id)
+        case Parked(draft=True):
+            message = DRAFT.format(tool=outcome.tool)
+            draft = {"id": outcome.request_id, "message": message, "correlation_id": outcome.ctx.id}
+            return orjson.dumps({"draft": draft}).decode()
         case Parked():
             asks_nobody = all(each.kind == ORDER for each in outcome.obligations)
             message = IN_ORDER if asks_nobody else PENDING

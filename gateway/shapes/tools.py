@@ -10,6 +10,7 @@ import orjson
 
 from gateway.alarm import alarm
 from gateway.policy.documents import Contract
+from gateway.policy.prepare import DRAFT_PARAMETERS
 from gateway.policy.versions import lines
 from gateway.shapes.calls import Format
 from gateway.shapes.readonly import read_only
@@ -52,19 +53,26 @@ class ToolLists:
         self._responses: dict[str, dict[str, Any]] = {}
         self._tags = {name: frozenset(contract.tags) for name, contract in contracts.items()}
         self._lines = lines(contracts)
+        self._faces: dict[str, tuple[str, ...]] = {}
         self._warned: set[tuple[str, ...]] = set()
         self.unstrict: dict[str, str] = {}
         for name, contract in contracts.items():
             if contract.free_text:
                 self._free_text(name, contract)
+            elif contract.prepare is not None:
+                prepare = contract.prepare
+                self._function(prepare.tool, prepare.description, contract.parameters)
+                self._function(name, contract.description, DRAFT_PARAMETERS)
+                self._tags[prepare.tool] = self._tags[name]
+                self._faces[name] = (prepare.tool, name)
             else:
-                self._function(name, contract)
+                self._function(name, contract.description, contract.parameters)
 
-    def _function(self, name: str, contract: Contract) -> None:
-        wire = to_wire(contract.parameters)
+    def _function(self, name: str, description: str, parameters: dict[str, object]) -> None:
+        wire = to_wire(parameters)
         function = {
             "name": name,
-            "description": contract.description.strip(),
+            "description": description.strip(),
             "parameters": wire.schema,
             "strict": wire.strict,
         }
@@ -87,6 +95,10 @@ class ToolLists:
             chat, responses = {"type": "grammar", "grammar": grammar}, {"type": "grammar", **grammar}
         self._chat[name] = read_only({"type": "custom", "custom": custom | {"format": chat}})
         self._responses[name] = read_only({"type": "custom", **custom, "format": responses})
+
+    def faces(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """`names`, and before each tool that is prepared the name it is prepared by."""
+        return tuple(face for name in names for face in self._faces.get(name, (name,))) if self._faces else names
 
     def subset(
         self,

@@ -65,7 +65,9 @@ def opened(page: Path, folder: Path) -> Iterator[Desk]:
 
 
 def decision(answer: dict[str, Any]) -> str:
-    return str(answer["error"]["code"]) if "error" in answer else "pending" if "pending" in answer else "released"
+    if "error" in answer:
+        return str(answer["error"]["code"])
+    return next((kind for kind in ("pending", "draft") if kind in answer), "released")
 
 
 @each_page
@@ -107,6 +109,7 @@ class Conversation:
         self.session = desk.session("chat-1")
         self.items: list[dict[str, Any]] = []
         self.pending: tuple[str, ...] = ()
+        self.draft = ""
 
     def follow(self, steps: list[dict[str, Any]]) -> None:
         while steps:
@@ -116,11 +119,15 @@ class Conversation:
             else:
                 self.decided(first)
             rest = next((i for i, step in enumerate(steps) if step.keys() & {"user", "approve", "confirm"}), len(steps))
-            self.turns(steps[:rest])
+            if rest:
+                self.turns(steps[:rest])
             steps = steps[rest:]
 
     def decided(self, step: dict[str, Any]) -> None:
-        """A person acts outside the conversation; the result joins it as a message of its own."""
+        """A person acts outside the conversation; the result joins it as a message of its own, but for a draft."""
+        if step == {"confirm": "draft"}:
+            self.session.confirm(self.draft)
+            return
         [request_id] = self.pending
         if "approve" in step:
             self.desk.approve(self.session, request_id)
@@ -136,7 +143,7 @@ class Conversation:
         replies = [
             Say(step["says"])
             if "says" in step
-            else CallTools(tuple(Call(each["tool"], each["args"]) for each in step["model"]))
+            else CallTools(tuple(Call(each["tool"], self.filled(each["args"])) for each in step["model"]))
             for step in steps
             if "stops" not in step
         ]
@@ -151,11 +158,16 @@ class Conversation:
             assert isinstance(ended, Finished)
             assert ended.text == steps[-1]["says"]
         self.items, self.pending = ended.messages, ended.pending
+        self.draft = next(iter(ended.pending), self.draft)
         made = [answer for call_id, answer in answers(self.items).items() if call_id not in before]
         asked = [each for step in steps for each in step.get("model", ())]
         assert [decision(answer) for answer in made] == [each["expect"] for each in asked]
         for answer, each in zip(made, asked, strict=True):
             assert each.get("tells", "") in json.dumps(answer), each
+
+    def filled(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """`DRAFT` stands for the id that the model has read."""
+        return {name: self.draft if value == "DRAFT" else value for name, value in arguments.items()}
 
     async def run(self, server: ScriptedOpenAI) -> Any:
         where: dict[str, Any] = {"base_url": server.base_url, "api_key": server.api_key, "max_retries": 0}

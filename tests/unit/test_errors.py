@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from examples.scripted_openai import Call, CallTools, Rule, Say, Script, ScriptedOpenAI, call
-from gateway import Gateway, Session
+from gateway import Gateway, Parked, Session
 from gateway.domain.decision import ReasonCode, StopReason, public_code
 from gateway.execute.port import CodeRun
 from gateway.execute.stage import SandboxBusy, SandboxInput, SandboxUnavailable
@@ -24,7 +24,7 @@ from gateway.office import Office
 from gateway.paused import Paused
 from gateway.shapes.answers import content
 from sandbox.result import Verdict
-from tests.support import ANA, Tool, ask, gateway_with, tool, vote
+from tests.support import ANA, Tool, ask, gateway_with, one, tool, vote
 from tests.unit.loop_bench import HOWS, Api, How, Model, answers, each_api, each_way
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -96,6 +96,11 @@ class Case:
 
 A = Call("look_up", {"order": "A-1001"})
 ONE = (tool(look_up),)
+PREPARED = tool(
+    look_up,
+    prepare={"tool": "prepare", "description": "Prepare it."},
+    approval={"when": "always", "approvers": 0, "confirm": True},
+)
 BOXED = (tool(name="run_code", parameters=CODE, execution={"sandbox": "python"}),)
 RUN_CODE = (Call("run_code", {"code": "1"}),)
 
@@ -130,6 +135,7 @@ CASES: dict[str, Case] = {
     ),
     "temporarily_unavailable": Case(ONE, before=_switch_off),
     "pending": Case([tool(look_up, approval=ASKS)]),
+    "draft": Case([PREPARED], [Call("prepare", {"order": "A-1001"})]),
     "approvals_full": Case([tool(look_up, approval=ASKS)], [A, A], {"loop": {"pending_requests": 1}}),
     "approval_denied": Case([tool(look_up, approval=ASKS)], decide=_deny),
     "approval_expired": Case([tool(look_up, approval=ASKS)], decide=_expire),
@@ -184,11 +190,14 @@ def on_the_page() -> dict[str, dict[str, Any]]:
 
 
 def code_of(answer: dict[str, Any]) -> str:
-    return str(answer["error"]["code"]) if "error" in answer else "pending"
+    return str(answer["error"]["code"]) if "error" in answer else next(iter(answer))
 
 
 def anonymous(answer: dict[str, Any]) -> dict[str, Any]:
-    envelope = answer.get("error") or answer["pending"]
+    envelope: dict[str, Any] = next(iter(answer.values()))
+    if "id" in envelope:
+        assert envelope["id"].startswith("req_")
+        envelope["id"] = "req_5b..."
     assert envelope["correlation_id"].startswith("call_")
     envelope["correlation_id"] = "call_5f..."
     return answer
@@ -207,7 +216,7 @@ def test_a_code_comes_as_the_page_shows_it(
     told = list(answers(ended.messages).values())  # type: ignore[union-attr]
     answer = anonymous(next(each for each in told if code_of(each) == code))  # two that wait may end in either order
     assert answer == on_the_page()[code]
-    if code not in ("pending",):
+    if code not in ("pending", "draft"):
         assert set(answer["error"]) == {"code", "message", "suggestion", "correlation_id"}
 
 
@@ -229,13 +238,16 @@ def test_codes_of_redeeming_and_of_calls_inside_tools_are_on_the_page_too(tmp_pa
         return order
 
     loop = {"loop": {"depth": 1}}
-    with gateway_with(tmp_path, tool(outer), tool(asks, approval=ASKS), settings=loop) as gateway:
+    with gateway_with(tmp_path, tool(outer), tool(asks, approval=ASKS), PREPARED, settings=loop) as gateway:
         held.append(gateway.session(ANA, conversation="c"))
         asyncio.run(held[0].judge([ask("outer", order="A-1001")]))
         seen.append(json.loads(content(held[0].resume_sync("req_" + "0" * 32))))
+        draft = one(held[0], "prepare", order="A-1001")
+        assert isinstance(draft, Parked)
+        seen.append(json.loads(content(one(held[0], "look_up", draft=draft.request_id))))
     shown = on_the_page()
     found = {code_of(anonymous(each)): each for each in seen}
-    assert set(found) == {"may_not_park", "depth_exceeded", "request_unknown"}
+    assert set(found) == {"may_not_park", "depth_exceeded", "request_unknown", "not_confirmed"}
     assert {code: shown[code] for code in found} == found
 
 

@@ -127,7 +127,8 @@ def roles(policy: PolicySet, subjects: Subjects, most_tools: int) -> Iterator[Fi
     for who in [*sorted(subjects.rows), *subjects.people]:
         if who.startswith("user:") and who not in subjects.rows and len(subjects.above(who)) == 2:
             continue  # what one role is shown
-        size = len(subjects.visible(who))
+        shown = subjects.visible(who)
+        size = len(shown) + sum(policy.contracts[tool].contract.prepare is not None for tool in shown)
         if size <= most_tools or who in long:
             continue
         if who.startswith("user:") and subjects.above(who) & long:
