@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.audit.errors import LogDamaged
 from gateway.audit.intents import origins_of_log
 from gateway.audit.read import read_origin
 from gateway.domain.errors import UsageError
@@ -27,19 +28,32 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9 ._@:/+-]{1,128}")  # texts that CEL and 
 
 
 def seen_in(audit_root: Path, origins: Iterable[str] | None = None) -> Iterator[Seen]:
-    """The calls in `origins` (None: all there are) that ran, observed ones too; what was refused is no example."""
+    """The calls in `origins` (None: all there are) that ran, observed ones too; what was refused is no example.
+
+    Raises LogDamaged for a record of a call that is none.
+    """
     for origin in origins_of_log(audit_root) if origins is None else origins:
         for stored in read_origin(audit_root, origin):
-            record = stored.record
-            if record is None or record.get("kind") != "call.intent" or record["attempt"] != 1:
+            if stored.record is None or stored.record.get("kind") != "call.intent":
                 continue
-            about, described = record["call"], (record.get("observed") or {}).get("arguments")
-            if about["parent_id"] is not None:  # the gateway called it, in place of a tool that failed
-                continue
-            shown = record["arguments"] or (sample(described) if described is not None else {})
-            if isinstance(shown, dict) and record["personal"] is None:
-                whole = shown == record["arguments"] and not any(map(is_mask, shown.values()))
-                yield Seen(about["principal"], about["on_behalf_of"], about["tool"], shown, whole)
+            try:
+                seen = _seen(stored.record)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise LogDamaged(origin, f"a record lacks what its kind must have ({error})", stored.seq) from error
+            if seen is not None:
+                yield seen
+
+
+def _seen(record: Mapping[str, Any]) -> Seen | None:
+    """None for another attempt, for what the gateway called in place of a tool that failed, for what was not kept."""
+    about, described = record["call"], (record.get("observed") or {}).get("arguments")
+    shown = record["arguments"] or (sample(described) if described is not None else {})
+    if record["attempt"] != 1 or about["parent_id"] is not None:
+        return None
+    if not isinstance(shown, dict) or record["personal"] is not None:
+        return None
+    whole = shown == record["arguments"] and not any(map(is_mask, shown.values()))
+    return Seen(about["principal"], about["on_behalf_of"], about["tool"], shown, whole)
 
 
 def sample(described: Mapping[str, Any]) -> object:

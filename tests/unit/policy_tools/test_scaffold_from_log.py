@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from gateway import Gateway, Principal, Released, ToolCall
+from gateway.audit.errors import LogDamaged
 from gateway.cli.app import app
 from gateway.policy.loader import load
 from gateway.policy_tools.observed import from_calls, sample, schema_of, seen_in
@@ -199,3 +200,16 @@ def test_c128_what_an_origin_says_that_nobody_enrolled_grants_nothing(
     told = run.invoke(app, ["policy", "explain", call])
     assert "gw#" in told.output
     assert "a-stranger#" not in told.output
+
+
+@pytest.mark.parametrize("without", ["call", "attempt", "arguments"])
+def test_a_record_of_a_call_that_is_none_is_named(tmp_path: Path, without: str) -> None:
+    assert CliRunner().invoke(app, ["init", str(tmp_path / "policies")]).exit_code == 0
+    with Gateway.from_policies(tmp_path / "policies") as gateway:
+        gateway.register(lambda order_id: "late", name="get_order_status")
+        session = gateway.session(Principal("ana"))
+        session.judge_sync([ToolCall("1", "get_order_status", '{"order_id":"A-1001"}')])
+    for segment in (tmp_path / ".toolgate/audit").rglob("*.jsonl"):
+        segment.write_bytes(segment.read_bytes().replace(f'"{without}":'.encode(), f'"x{without}":'.encode()))
+    with pytest.raises(LogDamaged, match=without):
+        list(seen_in(tmp_path / ".toolgate/audit"))
